@@ -1,0 +1,59 @@
+"""Where everything lies in the index bucket: the only module that builds paths. Changes with the bucket's layout."""
+
+from __future__ import annotations
+
+from typing import Final
+
+TABLES: Final = "tables/"
+GENERATION_DIGITS: Final = 12  # zero-padded, so that a listing is in order of generation
+
+
+def tables_prefix() -> str:
+    """The folder whose subfolders are the tables."""
+    return TABLES
+
+
+def table_prefix(table: str) -> str:
+    """The folder that holds everything of one table."""
+    return f"{TABLES}{table}/"
+
+
+def manifest_path(table: str) -> str:
+    """The one mutable object of a table."""
+    return f"{TABLES}{table}/manifest.json"
+
+
+def delta_path(table: str, base: int, token: str) -> str:
+    """A new delta's file. `base`: the generation its writer had loaded; `token` makes the name unique for ever."""
+    return f"{TABLES}{table}/deltas/{_name(base, token)}.ndjson.zst"
+
+
+def view_path(table: str, view_id: str, base: int, token: str) -> str:
+    """A new file of a run of the view `view_id` (`<name>-<hash>`)."""
+    return f"{TABLES}{table}/views/{view_id}/{_name(base, token)}.ndjson.zst"
+
+
+def descriptor_path(table: str, base: int, token: str) -> str:
+    """A piece of a manifest that has grown past its bound."""
+    return f"{TABLES}{table}/descriptors/{_name(base, token)}.json.zst"
+
+
+def base_generation(path: str) -> int:
+    """The generation in a file's name: the floor of garbage collection compares it. ValueError for any other path."""
+    base, dash, _ = path.rpartition("/")[2].partition("-")
+    if not (path.startswith(TABLES) and dash and len(base) >= GENERATION_DIGITS and base.isdecimal()):
+        raise ValueError(f"not an immutable file of an index: {path!r}")
+    return int(base)
+
+
+def table_of(path: str) -> str:
+    """The table that a path of the index bucket belongs to. ValueError for a path of none."""
+    table, slash, _ = path.removeprefix(TABLES).partition("/")
+    if not (path.startswith(TABLES) and table and slash):
+        raise ValueError(f"not a path of an index: {path!r}")
+    return table
+
+
+def _name(base: int, token: str) -> str:
+    assert base >= 0, base
+    return f"{base:0{GENERATION_DIGITS}d}-{token}"
