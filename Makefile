@@ -1,0 +1,60 @@
+# Needs python3 >= 3.11, make and the package registries; everything else is installed into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+WORKERS ?= 2
+
+# Test parts that exist; local is the deployment on the emulator, which runs alone.
+PARALLEL_TESTS := $(wildcard tests/unit tests/simulation tests/infra)
+LOCAL_TESTS := $(wildcard tests/local)
+CODE := bucketdex functions infra tests benchmarks examples
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup test lint types unit local-test demo demo-stop bench docs clean
+
+help: ## list the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## install everything into .venv (again when pyproject.toml changes)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "make: $(PYTHON) is older than Python 3.11; say make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $(STAMP)
+
+test: lint types unit local-test ## everything: ruff, mypy --strict, pytest (unit, infra, local deployment)
+
+lint: $(STAMP) ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP) ## mypy --strict
+	$(BIN)/mypy --strict bucketdex functions infra
+
+unit: $(STAMP) ## tests that need no emulator
+	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile $(PARALLEL_TESTS)
+
+local-test: $(STAMP) ## tests on a real deployment to the emulator
+	$(if $(LOCAL_TESTS),$(BIN)/pytest -q $(LOCAL_TESTS))
+
+demo: $(STAMP) ## deploy on this machine, upload 336,776 flights, query them
+	$(BIN)/python examples/flights/demo.py
+
+demo-stop: $(STAMP) ## stop the local deployment and delete its data
+	$(BIN)/bucketdex local stop
+
+bench: $(STAMP) ## print the counted requests and measured rates
+	$(BIN)/python -m benchmarks
+
+docs: $(STAMP) ## write docs/cli.md from the command line's help, and print the cost figures
+	$(BIN)/python -m bucketdex.cli.reference > docs/cli.md
+	$(BIN)/python benchmarks/cost.py
+
+clean: ## delete the environment, caches and local state
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info cdk.out .bucketdex
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
