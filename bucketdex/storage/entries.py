@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -14,6 +14,7 @@ MANIFEST_READER: Final = 1  # the least version of this format that a reader mus
 
 State = Literal["live", "dropped"]
 ViewStatus = Literal["ready", "building"]
+Body: TypeAlias = bytes  # (inside Delta, `bytes` is a size)
 LogKind = Literal["commit", "compaction", "definition", "collection"]
 
 
@@ -57,7 +58,7 @@ class Delta(msgspec.Struct, frozen=True, omit_defaults=True):
     rows: int
     bytes: int
     file: FileEntry | None = None
-    inline: bytes = b""
+    inline: Body = b""
 
 
 class ViewState(msgspec.Struct, omit_defaults=True):
