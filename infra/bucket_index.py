@@ -1,0 +1,174 @@
+"""The construct `BucketIndex`: what a deployment consists of and how its parts are wired."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import aws_cdk as cdk
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_lambda_event_sources as sources
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sns_subscriptions as sns_subscriptions
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from infra.bundle import LAMBDA_ARM64, Bundle, Target, build
+from infra.functions import function, grant_data, grant_index
+from infra.notifications import announce, has_tags
+from infra.queues import dead_letter_queue, work_queue
+
+KEEP_NOTIFICATIONS_OF_OTHERS = "@aws-cdk/aws-s3:keepNotificationInImportedBucket"
+TIMEOUT = cdk.Duration.minutes(15)
+REGISTRAR_TIMEOUT = cdk.Duration.minutes(2)
+COMPACTION_INTERVAL = cdk.Duration.minutes(15)
+COMPACTIONS_AT_ONCE = 4
+MEMORY_MB = 1769  # the memory at which Lambda gives one whole core
+
+
+class BucketIndex(Construct):
+    """An indexed bucket: data bucket -> topic -> queue -> indexer -> index bucket, and its maintenance.
+
+    tables: absolute path of the folder of table definitions (TOML).
+    data_bucket: the bucket to index; a versioned one is made when not given. A bucket may be imported by name or
+        ARN, from the region of this stack; its notifications of others are kept.
+    index_bucket: where the index lives; made when not given. It must not be versioned nor be the data bucket.
+    removal_policy: what becomes of the buckets made here when the stack goes. RETAIN by default.
+    max_concurrency: how many indexers may run at once. More contend for the tables' manifests.
+    batch_size, max_batching_window: how many events one commit may gather, and how long it waits for them.
+
+    Reads no CDK context and no working directory: the same arguments give the same template anywhere.
+    """
+
+    target: ClassVar[Target] = LAMBDA_ARM64
+
+    data_bucket: s3.IBucket
+    index_bucket: s3.IBucket
+    topic: sns.Topic
+    dead_letter_queue: sqs.Queue
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        tables: str | Path,
+        data_bucket: s3.IBucket | None = None,
+        index_bucket: s3.IBucket | None = None,
+        removal_policy: cdk.RemovalPolicy = cdk.RemovalPolicy.RETAIN,
+        max_concurrency: int = 8,
+        batch_size: int = 100,
+        max_batching_window: cdk.Duration | None = None,
+    ) -> None:
+        super().__init__(scope, id)
+        window = max_batching_window or cdk.Duration.seconds(2)
+        # Another stack may add notifications to a bucket made here; ours must not wipe them out.
+        self.node.set_context(KEEP_NOTIFICATIONS_OF_OTHERS, True)
+        self._bundle = build(tables, self.target)
+        self.data_bucket = data_bucket or self._bucket("DataBucket", removal_policy, versioned=True)
+        self.index_bucket = index_bucket or self._bucket("IndexBucket", removal_policy, versioned=False)
+        self._check_buckets()
+        self.topic = sns.Topic(self, "Events", enforce_ssl=True)
+        queue, self.dead_letter_queue = work_queue(self, "EventQueue", consumer_timeout=TIMEOUT, window=window)
+        maintenance, _ = work_queue(
+            self, "Maintenance", consumer_timeout=TIMEOUT, window=cdk.Duration.seconds(0), fifo=True
+        )
+        registration = self._registrar()
+        indexer = self._indexer(queue, maintenance)
+        indexer.add_event_source(
+            sources.SqsEventSource(
+                queue,
+                batch_size=batch_size,
+                max_batching_window=window,
+                max_concurrency=max_concurrency,
+                report_batch_item_failures=True,
+            )
+        )
+        self._compactor(maintenance)
+        self.topic.add_subscription(
+            sns_subscriptions.SqsSubscription(
+                queue, raw_message_delivery=True, dead_letter_queue=dead_letter_queue(self, "UndeliveredEvents")
+            )
+        )
+        announce(self.data_bucket, self.topic, self._bundle.tables, after=registration)
+
+    def grant_query(self, grantee: iam.IGrantable) -> None:
+        """Lets `grantee` query: read the index bucket. The data bucket stays closed to it (`.records()` needs it)."""
+        grant_index(self.index_bucket, grantee)
+
+    def _bucket(self, kind: str, removal_policy: cdk.RemovalPolicy, *, versioned: bool) -> s3.Bucket:
+        return s3.Bucket(
+            self,
+            kind,
+            versioned=versioned,
+            encryption=s3.BucketEncryption.S3_MANAGED,
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            enforce_ssl=True,
+            removal_policy=removal_policy,
+        )
+
+    def _check_buckets(self) -> None:
+        resolve = cdk.Stack.of(self).resolve
+        if resolve(self.data_bucket.bucket_arn) == resolve(self.index_bucket.bucket_arn):
+            raise ValueError("the index bucket must not be the data bucket: the index would index itself, for ever")
+        resource = self.index_bucket.node.default_child
+        if isinstance(resource, s3.CfnBucket) and resource.versioning_configuration is not None:
+            raise ValueError("the index bucket must not be versioned: it would keep every manifest ever written")
+
+    def _function(self, name: str, timeout: cdk.Duration, **environment: str) -> lambda_.Function:
+        index = {"INDEX_BUCKET": self.index_bucket.bucket_name}
+        return function(
+            self, name, self._bundle, environment=index | environment, timeout=timeout, memory_mb=MEMORY_MB
+        )
+
+    def _registrar(self) -> cdk.CfnResource:
+        """The definition commit of every table, made at each deployment that changes one."""
+        registrar = self._function("registrar", REGISTRAR_TIMEOUT)
+        grant_index(self.index_bucket, registrar, write=True)
+        resource = cdk.CfnResource(
+            self,
+            "Tables",
+            type="AWS::CloudFormation::CustomResource",
+            properties={
+                "ServiceToken": registrar.function_arn,
+                "ServiceTimeout": REGISTRAR_TIMEOUT.to_seconds() + 60,
+                "ManagedBy": cdk.Stack.of(self).stack_name,
+                "Bundle": self._bundle.hash,
+                "Tables": sorted(table.name for table in self._bundle.tables),
+            },
+        )
+        return resource
+
+    def _indexer(self, queue: sqs.Queue, maintenance: sqs.Queue) -> lambda_.Function:
+        indexer = self._function(
+            "indexer",
+            TIMEOUT,
+            DATA_BUCKET=self.data_bucket.bucket_name,
+            EVENT_QUEUE_URL=queue.queue_url,
+            MAINTENANCE_QUEUE_URL=maintenance.queue_url,
+        )
+        grant_data(self.data_bucket, indexer, tags=any(map(has_tags, self._bundle.tables)))
+        grant_index(self.index_bucket, indexer, write=True)
+        maintenance.grant_send_messages(indexer)
+        return indexer
+
+    def _compactor(self, maintenance: sqs.Queue) -> lambda_.Function:
+        compactor = self._function("compactor", TIMEOUT)
+        grant_index(self.index_bucket, compactor, write=True, delete=True)
+        compactor.add_event_source(
+            sources.SqsEventSource(
+                maintenance, batch_size=1, max_concurrency=COMPACTIONS_AT_ONCE, report_batch_item_failures=True
+            )
+        )
+        events.Rule(
+            self,
+            "CompactionSchedule",
+            description="Compacts what no commit asks for any more, and collects garbage",
+            schedule=events.Schedule.rate(COMPACTION_INTERVAL),
+            targets=[targets.LambdaFunction(compactor)],
+        )
+        return compactor
