@@ -1,0 +1,1 @@
+"""The Lambda functions: each handler only adapts an event to the engine."""

@@ -1,0 +1,1 @@
+"""Folds what commits leave behind, and collects garbage."""

@@ -1,0 +1,58 @@
+"""The compactor: works off the maintenance queue and a schedule. Changes with what Lambda hands over and takes back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.batch import SqsFifoPartialProcessor, process_partial_response
+from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from bucketdex.engine import Engine
+from bucketdex.runtime import system_runtime
+from bucketdex.storage import open_index_store
+from functions.compactor.maintenance import maintain
+from functions.configuration import deployed_tables, from_environment
+from functions.observability import logger, metrics, tracer
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What the stack tells this function."""
+
+    index_bucket: str
+
+
+settings = from_environment(Settings)
+tables = deployed_tables()
+index = open_index_store(f"s3://{settings.index_bucket}")
+engine = Engine(index, index, system_runtime())  # it never reads data
+
+
+@logger.inject_lambda_context
+@metrics.log_metrics(capture_cold_start_metric=True)
+@tracer.capture_lambda_handler(capture_response=False)
+def handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse | None:
+    """Compacts the view that a message names; without messages, by schedule, whatever needs it in all tables."""
+    if "Records" in event:
+        # After a failure the group's later messages wait: they name the same view.
+        processor = SqsFifoPartialProcessor(skip_group_on_error=True)
+        return process_partial_response(event, compact, processor, context)
+    budget_ms = context.get_remaining_time_in_millis()
+    compacted = maintain(
+        engine,
+        (table.name for table in tables),
+        time_left=lambda: context.get_remaining_time_in_millis() > budget_ms / 3,
+    )
+    metrics.add_metric("CompactedViews", MetricUnit.Count, compacted)
+    return None
+
+
+def compact(record: SQSRecord) -> None:
+    """Compacts one view, unless that is no longer needed."""
+    asked = record.json_body
+    if asked["view"] in engine.debt(asked["table"]):
+        engine.compact(asked["table"], asked["view"])
+        metrics.add_metric("CompactedViews", MetricUnit.Count, 1)

@@ -1,0 +1,1 @@
+"""Applies S3 events to the index."""

@@ -1,0 +1,1 @@
+"""Brings the deployed table definitions into the index."""
