@@ -51,7 +51,10 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Delta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The rows of one commit, not yet folded into every view: a file, or the same bytes inlined (base64 in JSON)."""
+    """The rows of one commit, not yet folded into every view: a file, or the same bytes inlined (base64 in JSON).
+
+    `part`: (offset, length) of the file's bytes within an object that holds those of several deltas.
+    """
 
     id: str
     added: int
@@ -59,6 +62,7 @@ class Delta(msgspec.Struct, frozen=True, omit_defaults=True):
     bytes: int
     file: FileEntry | None = None
     inline: Body = b""
+    part: tuple[int, int] | None = None
 
 
 class ViewState(msgspec.Struct, omit_defaults=True):
