@@ -21,7 +21,10 @@ def suggestion(text: str, known: Iterable[str]) -> str:
 
 
 class Entry:
-    """A value in a definition and where it stands. Its checks return the value typed, or raise a DefinitionError with file, entry and remedy."""
+    """A value in a definition and where it stands.
+
+    Its checks return the value typed, or raise a DefinitionError with file, entry and remedy.
+    """
 
     __slots__ = ("name", "origin", "value")
 
@@ -30,7 +33,8 @@ class Entry:
 
     def error(self, problem: str, remedy: str) -> DefinitionError:
         """The error to raise about this entry."""
-        return DefinitionError(f"{self.origin}: {self.name}: {problem}; {remedy}")
+        where = f"{self.origin}: {self.name}" if self.name else self.origin
+        return DefinitionError(f"{where}: {problem}; {remedy}")
 
     def replace(self, value: Any) -> Entry:
         """The same place with another value."""

@@ -1,4 +1,4 @@
-"""The declared fields of a table: where each one's value comes from and what it is. Changes when a field gets a new property."""
+"""The declared fields of a table: where a value comes from and what it is. Changes when fields get a new property."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ _UNFIT_FOR_NAMES = re.compile(r'[\x00-\x1f\x7f"\\\ud800-\udfff]')
 class Field(msgspec.Struct, frozen=True, omit_defaults=True):
     """One declared field.
 
-    `path` holds the steps to the value: of content, member names (or the one column of a CSV); else the one name in the key
-    template, metadata, tags or system properties. Of a multi-valued field, `arrays` says which steps lead to a list whose elements each count.
+    `path` holds the steps to the value: of content, member names (or the one column of a CSV); else the one name in the
+    key template, metadata, tags or system properties. Of a multi-valued field, `arrays` says which steps lead to a list
+    whose elements each count.
     """
 
     name: str
@@ -56,7 +57,10 @@ class Field(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def parse_field(entry: Entry, name: str, source_format: str) -> Field:
-    """The field of one entry under [fields]: a type's name, or a table of properties. DefinitionError names the entry."""
+    """The field of one entry under [fields]: a type's name, or a table of properties.
+
+    DefinitionError names the entry.
+    """
     check_name(entry, name)
     properties = {"type": entry.value} if isinstance(entry.value, str) else entry.mapping("a type's name or a table")
     entry = entry.replace(properties)

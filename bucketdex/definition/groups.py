@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -19,14 +20,17 @@ Unit = Literal["year", "month", "week", "day", "hour"]
 UNITS: tuple[Unit, ...] = ("year", "month", "week", "day", "hour")
 _TEXT_LENGTH = {"year": 4, "month": 7, "day": 10, "hour": 13}  # of a canonical timestamp's start
 
-_NAME = r'"(?:[^"\\]|\\.)*"|[^"(),]+'
+_NAME = r'"[^"]+"|[^"(),]+'
 _PLAIN_NAME = re.compile(rf"\s*({_NAME})\s*").fullmatch
 _CALL = re.compile(rf'\s*(\w+)\(\s*({_NAME})\s*(?:,\s*"([^"]*)"\s*)?\)\s*').fullmatch
 _LOOKS_LIKE_CALL = re.compile(r"\s*(\w+)\(.*\)\s*", re.DOTALL).fullmatch
 
 
 class GroupTerm(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One term of a grouping. `value` of a row's field is the group; a unit's groups are text ("2026-01", ISO weeks "2026-W01")."""
+    """One term of a grouping.
+
+    `value` of a row's field is the group; a unit's groups are text ("2026-01", ISO weeks "2026-W01").
+    """
 
     name: str
     field: str
@@ -36,7 +40,10 @@ class GroupTerm(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def type(self) -> FieldType:
-        """The type of the groups: text for a unit, else the field's. Known once the term is resolved against a table."""
+        """The type of the groups: text for a unit, else the field's.
+
+        Known once the term is resolved against a table.
+        """
         if self.unit is not None:
             return FieldType.STRING
         if self.field_type is None:
@@ -54,13 +61,15 @@ class GroupTerm(msgspec.Struct, frozen=True, omit_defaults=True):
     def text(self) -> str:
         """The expression that parses as this term."""
         if self.unit is None:
-            return _quoted(self.field)
+            return quote_name(self.field)
         zone_text = "" if self.timezone is None else f', "{self.timezone}"'
-        return f"{self.unit}({_quoted(self.field)}{zone_text})"
+        return f"{self.unit}({quote_name(self.field)}{zone_text})"
 
 
 def parse_group(text: str) -> GroupTerm:
-    """The term of an expression: `country`, `day(created_at)`, `day(created_at, "Europe/Berlin")`. Odd field names go in double quotes.
+    """The term of an expression: `country`, `day(created_at)`, `day(created_at, "Europe/Berlin")`.
+
+    Odd field names go in double quotes.
 
     ValueTypeError says what is wrong with it. The field isn't looked up: `TableDefinition.group` does that.
     """
@@ -95,15 +104,16 @@ def parse_name(text: str) -> str:
     return _unquoted(match[1])
 
 
-def _quoted(name: str) -> str:
-    plain = name == name.strip() and _PLAIN_NAME(name) and not name.startswith('"')
-    return name if plain else f'"{name}"'
+def quote_name(name: str) -> str:
+    """What `parse_name` reads as this name."""
+    return name if name == name.strip() and _PLAIN_NAME(name) else f'"{name}"'
 
 
 def _unquoted(text: str) -> str:
-    return re.sub(r"\\(.)", r"\1", text[1:-1]) if text.startswith('"') else text.strip()
+    return text[1:-1] if text.startswith('"') else text.strip()
 
 
+@lru_cache(maxsize=256)
 def _function(unit: Unit | None, timezone: str | None) -> Callable[[Any], Canonical]:
     if unit is None:
         return lambda value: value

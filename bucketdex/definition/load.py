@@ -13,7 +13,8 @@ from bucketdex.errors import DefinitionError
 def load_tables(where: str | Path | Iterable[str | Path]) -> tuple[TableDefinition, ...]:
     """The tables of all `*.toml` files in a directory, or of the given files, ordered by name.
 
-    DefinitionError when there is none, when one is wrong, when two have the same name, or when some key would belong to two.
+    DefinitionError when there is none, when one is wrong, when two have the same name, or when some key would belong to
+    two.
     """
     if isinstance(where, (str, Path)):
         folder = Path(where)
@@ -50,6 +51,9 @@ def check_disjoint(tables: Iterable[TableDefinition], origins: Iterable[str] | N
 
 
 def literal_prefixes(definitions: Iterable[TableDefinition]) -> tuple[str, ...]:
-    """The fewest literal prefixes that cover every key of these tables, none overlapping another (S3 refuses notifications that do)."""
+    """The fewest literal prefixes that cover all keys of these tables.
+
+    None overlaps another: S3 refuses notifications that do.
+    """
     patterns = [definition.source.pattern() for definition in definitions]
     return minimal_prefixes(p.literal_prefix if isinstance(p, KeyTemplate) else p for p in patterns)

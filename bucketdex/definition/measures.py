@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import msgspec
 
 from bucketdex.definition.entries import suggestion
-from bucketdex.definition.groups import parse_name
+from bucketdex.definition.groups import parse_name, quote_name
 from bucketdex.definition.kinds import NUMERIC, FieldType, ValueTypeError
 
 Function = Literal["count", "sum", "avg", "min", "max", "count_distinct", "var", "stddev"]
@@ -20,8 +20,8 @@ _CALL = re.compile(r"\s*(\w+)\(\s*(.*?)\s*\)\s*", re.DOTALL).fullmatch
 class Measure(msgspec.Struct, frozen=True):
     """A named function of a group's rows, with SQL's meaning: nulls don't count, var and stddev are those of a sample.
 
-    count() counts rows, count(field) its non-null values. The others are null for a group without non-null values (var and
-    stddev also for one with a single value), but count_distinct is 0.
+    count() counts rows, count(field) its non-null values. The others are null for a group without non-null values (var
+    and stddev also for one with a single value), but count_distinct is 0.
     """
 
     name: str
@@ -30,12 +30,13 @@ class Measure(msgspec.Struct, frozen=True):
 
     def text(self) -> str:
         """The expression that parses as this measure."""
-        plain = self.field is None or re.fullmatch(r"\w[^\"(),]*\w|\w", self.field)
-        return f"{self.function}({(self.field or '') if plain else f'{chr(34)}{self.field}{chr(34)}'})"
+        return f"{self.function}({'' if self.field is None else quote_name(self.field)})"
 
 
 def parse_measure(text: str, name: str = "") -> Measure:
-    """The measure of an expression such as `count()` or `sum(amount)`; without a name it's named by the expression, as sum_amount.
+    """The measure of an expression such as `count()` or `sum(amount)`.
+
+    Without a name it's named by the expression, as sum_amount.
 
     ValueTypeError says what is wrong with it. The field isn't looked up: `TableDefinition.measure` does that.
     """
@@ -57,5 +58,5 @@ def check_measure(measure: Measure, kind: FieldType) -> None:
     """ValueTypeError unless the function fits the field's type."""
     if measure.function in ARITHMETIC and kind not in NUMERIC:
         raise ValueTypeError(
-            f"{measure.function}() needs an int, float or decimal, and {measure.field} is a {kind}; use count, min or max"
+            f"{measure.function}() needs an int, float or decimal; {measure.field} is a {kind}: use count, min or max"
         )

@@ -107,7 +107,10 @@ def plain_text(negative: bool, digits: str, exponent: int) -> str:
 
 
 def parse_decimal(text: str) -> Decimal:
-    """A number's text as an exact Decimal: ASCII digits, a point, an exponent; no spaces, underscores, NaN or infinity."""
+    """A number's text as an exact Decimal: ASCII digits, a point, an exponent.
+
+    No spaces, underscores, NaN or infinity.
+    """
     if _NUMBER(text) is None:
         raise ValueTypeError("not a number")
     try:

@@ -1,7 +1,7 @@
 """Order-preserving text of typed values: what sort keys are made of. Changes only together with every view's identity.
 
-A sort key joins components, each closed by U+0000, and compares as Python text does: by code point, which is also the byte
-order of UTF-8. A null is the empty component. Every other component starts above U+0001 and holds no U+0000.
+A sort key joins components, each closed by U+0000, and compares as Python text does: by code point, which is also the
+byte order of UTF-8. A null is the empty component. Every other component starts above U+0001 and holds no U+0000.
 """
 
 from __future__ import annotations
@@ -51,7 +51,10 @@ def unescape(text: str) -> str:
 
 
 def prefix_end(prefix: str) -> str | None:
-    """The smallest text greater than all that start with `prefix`; None when there is none. Never half a surrogate pair."""
+    """The smallest text greater than all that start with `prefix`.
+
+    None when there is none. Never half a surrogate pair.
+    """
     stem = prefix.rstrip(_LAST_CODE_POINT)
     if not stem:
         return None

@@ -152,11 +152,9 @@ def _parse_csv(entry: Entry) -> CsvOptions:
         raise entry.child("quote").error("is the delimiter too", "change one of them")
     encoding = entry.child("encoding", default.encoding)
     try:
-        is_text = codecs.lookup(encoding.text())._is_text_encoding
+        "a".encode(encoding.text())
     except (LookupError, ValueError):
-        is_text = False
-    if not is_text:
-        raise encoding.error(f"unknown encoding {encoding.value!r}", 'use a name such as "utf-8" or "cp1252"')
+        raise encoding.error(f"unknown encoding {encoding.value!r}", 'use a name such as "utf-8" or "cp1252"') from None
     header = entry.child("header", default.header)
     columns: bool | tuple[str, ...] = header.value if isinstance(header.value, bool) else header.texts()
     if not isinstance(columns, bool) and (not columns or len(set(columns)) != len(columns)):

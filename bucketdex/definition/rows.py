@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from types import GenericAlias
 from typing import Any
 
 import msgspec
@@ -24,11 +25,12 @@ LINE_TYPES: dict[FieldType, Any] = {
 
 
 class RowCodec:
-    """Rows of one table: `Row(v0, ..., vn, key, at)`, of canonical values in declared order, lists for multi-valued fields.
+    """Rows of one table: `Row(v0, ..., vn, key, at)`, canonical values in declared order, a list where multi-valued.
 
-    `encode(row)` gives the one flat JSON line without its newline: declared names in order, nulls written out, then `_key`, and `_at`
-    where the object holds many records. Equal rows have equal bytes. `decode(line)` and `decode_lines(bytes)` read such lines, pass over `_w`,
-    `_v` and `_view`, and raise msgspec.DecodeError on anything else.
+    `encode(row)` gives the one flat JSON line without its newline: declared names in order, nulls written out, then
+    `_key`, and `_at` where the object holds many records. Equal rows have equal bytes. `decode(line)` and
+    `decode_lines(bytes)` read such lines, pass over `_w`, `_v` and `_view`, and raise msgspec.DecodeError on anything
+    else.
     """
 
     Row: type[Any]
@@ -39,8 +41,8 @@ class RowCodec:
     def __init__(self, definition: TableDefinition) -> None:
         fields: list[Any] = []
         for i, field in enumerate(definition.fields):
-            kind = LINE_TYPES[field.type]
-            fields.append((f"f{i}", (list[kind] if field.multi else kind) | None))
+            element = LINE_TYPES[field.type]
+            fields.append((f"f{i}", (GenericAlias(list, element) if field.multi else element) | None))
         rename = {f"f{i}": field.name for i, field in enumerate(definition.fields)}
         self.Row = msgspec.defstruct(
             "Row",
@@ -62,7 +64,7 @@ class RowCodec:
         return self._attributes[name]
 
     def to_python(self, row: Any) -> dict[str, Any]:
-        """A row as users see it: declared names to Python values, `_key`, and `_at` where the object holds many records."""
+        """A row as users see it: Python values by declared name, `_key`, and `_at` if the object holds many records."""
         plain: dict[str, Any] = self._convert(row)
         return plain
 

@@ -1,4 +1,4 @@
-"""A table's definition: its source, fields, indexes and summaries, from and to plain data. Changes when a definition may say more."""
+"""A table's definition: its source, fields, indexes and summaries. Changes when a definition may say more."""
 
 from __future__ import annotations
 
@@ -24,8 +24,11 @@ DEPTH_MAX = 64  # of nesting within a record
 
 
 class CsvOptions(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How a CSV is written. `header`: True, the first line names the columns; names, there is no such line and these are they; False,
-    there is none and the columns are the content fields in declared order. A column that reads as one of `null_values` is null."""
+    """How a CSV is written.
+
+    `header`: True, the first line names the columns; names, there is no such line and these are they; False, there is
+    none and the columns are the content fields in declared order. A column that reads as one of `null_values` is null.
+    """
 
     delimiter: str = ","
     quote: str = '"'
@@ -35,7 +38,10 @@ class CsvOptions(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Source(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Which objects are a table's and how their records are read. Either `prefix` or `key` (a template) is set; bounds are in bytes and levels."""
+    """Which objects are a table's and how their records are read.
+
+    Either `prefix` or `key` (a template) is set; bounds are in bytes and levels.
+    """
 
     format: str
     prefix: str | None = None
@@ -50,7 +56,7 @@ class Source(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def record_steps(self) -> tuple[str, ...] | None:
-        """The member names that lead to the list of records: () for a top-level array, None when the document is the record."""
+        """The steps to the list of records: () for a top-level array, None when the document itself is the record."""
         if self.records is None:
             return None
         return tuple(step for step in self.records.removesuffix("[]").split(".") if step)
@@ -76,7 +82,10 @@ class Summary(msgspec.Struct, frozen=True):
 
 
 class TableDefinition(msgspec.Struct, frozen=True):
-    """What a table is. Valid by construction through `load` and `from_dict`, which raise a DefinitionError naming file, entry and remedy."""
+    """What a table is.
+
+    Valid by construction through `load` and `from_dict`, which raise a DefinitionError naming file, entry and remedy.
+    """
 
     name: str
     source: Source
@@ -106,13 +115,16 @@ class TableDefinition(msgspec.Struct, frozen=True):
         return parse_table(name, mapping, origin)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-able data that `from_dict` reads as an equal definition; the same for equal definitions. Order counts."""
+        """Plain JSON-able data that `from_dict` reads as an equal definition; equal definitions give equal data."""
         from bucketdex.definition.parse import plain_table
 
         return plain_table(self)
 
     def match(self, key: str) -> dict[str, str] | None:
-        """The placeholders' texts of one of this table's keys ({} under a prefix); None when the key isn't this table's."""
+        """The placeholders' texts of one of this table's keys ({} under a prefix).
+
+        None when the key isn't this table's.
+        """
         if self.source.key is not None:
             return key_template(self.source.key).match(key)
         return {} if key.startswith(self.source.prefix or "") else None
@@ -133,15 +145,16 @@ class TableDefinition(msgspec.Struct, frozen=True):
         return frozenset(field.name for field in self.fields if field.sensitive)
 
     def group(self, text: str) -> GroupTerm:
-        """The term of a grouping expression, resolved against the fields; QueryError when it doesn't fit."""
+        """The term of a grouping expression, with its field's type; QueryError when it doesn't fit."""
         try:
-            term = parse_group(text)
+            declared = any(field.name == text for field in self.fields)
+            term = GroupTerm(text, text) if declared else parse_group(text)
             field = self.field(term.field)
             if field.multi:
                 raise ValueTypeError(f"{field.name} holds many values, which can't be grouped by")
             return resolve(term, field.type)
         except ValueTypeError as error:
-            raise QueryError(f"group {text!r} {error.reason}") from error
+            raise QueryError(f"group {text!r}: {error.reason}") from error
 
     def measure(self, text: str, name: str = "") -> Measure:
         """The measure of an expression, checked against the fields; QueryError when it doesn't fit."""
@@ -154,7 +167,7 @@ class TableDefinition(msgspec.Struct, frozen=True):
                 check_measure(measure, field.type)
             return measure
         except ValueTypeError as error:
-            raise QueryError(f"measure {text!r} {error.reason}") from error
+            raise QueryError(f"measure {text!r}: {error.reason}") from error
 
 
 @lru_cache(maxsize=1024)

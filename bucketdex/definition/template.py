@@ -1,7 +1,7 @@
-"""Which keys belong to a table: prefixes and key templates, and whether two of them meet. Changes with the template language.
+"""Which keys belong to a table: prefixes, key templates, their overlaps. Changes with the template language.
 
-A template is literal text and placeholders: `orders/{region}/{id}.json`. A placeholder takes one or more characters but no "/", as few as
-the rest allows, from left to right. Matching takes time linear in the key, whatever the key.
+A template is literal text and placeholders: `orders/{region}/{id}.json`. A placeholder takes one or more characters but
+no "/", as few as the rest allows, from left to right. Matching takes time linear in the key, whatever the key.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ _ANY, _SEGMENT = None, ""  # tokens beside literal characters: anything at all, 
 
 
 class KeyTemplate:
-    """A key template. `match` gives the placeholders' texts; `literal_prefix` is what every matching key starts with."""
+    """A key template.
+
+    `match` gives the placeholders' texts; `literal_prefix` is what every matching key starts with.
+    """
 
     def __init__(self, text: str) -> None:
         parts = _PLACEHOLDER.split(text)
@@ -34,8 +37,8 @@ class KeyTemplate:
         self.names = tuple(names)
         self.literal_prefix = literals[0]
         self._literals = tuple(literals)
-        # Within a segment the leftmost occurrence of a literal leaves the most room for the rest, so no other need be tried:
-        # the groups are atomic, and a hostile key can't make the match backtrack.
+        # Within a segment the leftmost occurrence of a literal leaves the most room for the rest, so no other need be
+        # tried: the groups are atomic, and a hostile key can't make the match backtrack.
         expression = re.escape(literals[0]) if names else re.escape(text) + r"\Z"
         for i, literal in enumerate(literals[1:], 1):
             end = r"\Z" if i == len(names) else ""
@@ -58,7 +61,10 @@ class KeyTemplate:
 
 
 def common_key(one: KeyTemplate | str, other: KeyTemplate | str) -> str | None:
-    """A shortest key that both match (a plain str is a prefix), or None when there can't be one. Exact: it walks both at once."""
+    """A shortest key that both match (a plain str is a prefix), or None when there can't be one.
+
+    Exact: it walks both at once.
+    """
     left, right = _tokens(one), _tokens(other)
     start = (0, 0, False, False)  # places, and whether the placeholder before each place may go on
     seen, waiting = {start}, deque([(start, "")])
@@ -77,7 +83,7 @@ def common_key(one: KeyTemplate | str, other: KeyTemplate | str) -> str | None:
 
 
 def minimal_prefixes(prefixes: Iterable[str]) -> tuple[str, ...]:
-    """The prefixes without those that another one contains: together they cover the same keys, and none overlaps another."""
+    """The prefixes without those that lie within another: they cover the same keys, and none overlaps another."""
     kept: list[str] = []
     for prefix in sorted(set(prefixes)):
         if not kept or not prefix.startswith(kept[-1]):

@@ -1,8 +1,8 @@
 """Canonical timestamps and dates. Changes when the forms of time that a source may write do.
 
-A timestamp is "YYYY-MM-DDTHH:MM:SS.ffffffZ", always 27 characters, so its text order is its time order. Parsing never asks
-`datetime.fromisoformat`, which takes other forms in every Python release (week dates, "24:00", commas); one grammar is
-written here instead: RFC 3339, with seconds optional, a blank for the T, and +HHMM or +HH as offsets.
+A timestamp is "YYYY-MM-DDTHH:MM:SS.ffffffZ", always 27 characters, so its text order is its time order. Parsing never
+asks `datetime.fromisoformat`, which takes other forms in every Python release (week dates, "24:00", commas); one
+grammar is written here instead: RFC 3339, with seconds optional, a blank for the T, and +HHMM or +HH as offsets.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ _MICROSECONDS_MAX = (datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC) - EP
 
 _DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})").fullmatch
 _TIMESTAMP = re.compile(
-    r"(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ](?P<minute>[0-9]{2}:[0-9]{2})(?::(?P<second>[0-9]{2})(?:\.(?P<fraction>[0-9]+))?)?"
+    r"(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ](?P<minute>[0-9]{2}:[0-9]{2})"
+    r"(?::(?P<second>[0-9]{2})(?:\.(?P<fraction>[0-9]+))?)?"
     r"(?:(?P<utc>[Zz])|(?P<sign>[+-])(?P<hours>[0-9]{2})(?::?(?P<minutes>[0-9]{2}))?)?"
 ).fullmatch
 
@@ -61,8 +62,8 @@ def date_text(text: str) -> str:
 def timestamp_text(text: str, zone: tzinfo | None) -> str:
     """The canonical form of an RFC 3339 timestamp. Digits past microseconds are cut.
 
-    A text without a zone is local time in `zone`: of a time that occurs twice the first, of one that a clock change skips
-    as if the clock hadn't changed yet (RFC 5545). Without `zone` it is an error.
+    A text without a zone is local time in `zone`: of a time that occurs twice the first, of one that a clock change
+    skips as if the clock hadn't changed yet (RFC 5545). Without `zone` it is an error.
     """
     day = text[:10]
     if day in _known_days and (minute := _MINUTES.get(text[10:16])) is not None:
@@ -76,7 +77,10 @@ def timestamp_text(text: str, zone: tzinfo | None) -> str:
 
 
 def epoch_text(value: object, unit_us: int) -> str:
-    """The canonical form of a number of units of `unit_us` microseconds since 1970, given as int, float, Decimal or text."""
+    """The canonical form of a number of units since 1970, of `unit_us` microseconds each; finer parts are cut.
+
+    The number comes as int, float, Decimal or text.
+    """
     if type(value) is str:
         value = parse_decimal(value)
     if type(value) is float:

@@ -1,7 +1,7 @@
-"""Values of every type in their one canonical form: from JSON, from text, from Python literals and back. Changes with what a type accepts.
+"""Canonical values from JSON, text and query literals, and back to Python. Changes with what a type accepts.
 
-All of these take one value (an element of a multi-valued field) and pass None through; whether a field may be null is its reader's matter.
-A value that doesn't fit raises ValueTypeError, whose reason never contains the value.
+All of these take one value (an element of a multi-valued field) and pass None through; whether a field may be null is
+its reader's matter. A value that doesn't fit raises ValueTypeError, whose reason never contains the value.
 """
 
 from __future__ import annotations
@@ -54,14 +54,17 @@ PythonValue: TypeAlias = str | int | float | Decimal | bool | datetime | date | 
 def from_json(field: Field, value: object) -> Canonical:
     """The canonical form of a value parsed from JSON.
 
-    A number of an int or decimal field must come as int or Decimal, or as a float that nothing was lost in. Only decimals,
-    timestamps and dates may be strings. 3.0 is an int; true is none.
+    A number of an int or decimal field must come as int or Decimal, or as a float that nothing was lost in. Only
+    decimals, timestamps and dates may be strings. 3.0 is an int; true is none.
     """
     return canonicalizer(field)(value)
 
 
 def from_text(field: Field, text: str | None) -> Canonical:
-    """The canonical form of a text: a CSV column, a part of a key, metadata, a tag. Strict: no blanks, no "1_000", no "yes"."""
+    """The canonical form of a text: a CSV column, a part of a key, metadata, a tag.
+
+    Strict: no blanks, no "1_000", no "yes".
+    """
     return text_canonicalizer(field)(text)
 
 
@@ -108,7 +111,8 @@ def text_canonicalizer(field: Field) -> Callable[[str | None], Canonical]:
 def from_literal(field: Field, value: object) -> Canonical:
     """The canonical form of a literal in a query; QueryError, naming the field, when it doesn't fit the field's type.
 
-    Timestamps take a datetime or ISO text (naive ones in the field's timezone, if it has one), and a date or its text as midnight there, or in UTC.
+    Timestamps take a datetime or ISO text (naive ones in the field's timezone, if it has one), and a date or its text
+    as midnight there, or in UTC.
     """
     if value is None:
         return None
@@ -116,7 +120,7 @@ def from_literal(field: Field, value: object) -> Canonical:
         return _literal(field, value)
     except ValueTypeError as error:
         shown = type(value).__name__ if field.sensitive else repr(value)[:80]
-        raise QueryError(f'field "{field.name}" is of type {field.type}: {shown} is {error.reason}') from error
+        raise QueryError(f'field "{field.name}" ({field.type}): {shown}: {error.reason}') from error
 
 
 def _string(value: object) -> Canonical:

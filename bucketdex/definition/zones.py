@@ -1,4 +1,4 @@
-"""Time zones by name, from the tzdata package alone, so that every machine groups alike. Changes with where zone data comes from."""
+"""Time zones by name, from the tzdata package alone: every machine groups alike. Changes with where its data is."""
 
 from __future__ import annotations
 
