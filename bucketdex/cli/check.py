@@ -34,7 +34,7 @@ def check(
         ),
     ],
     key: Annotated[
-        str | None, typer.Option("--key", help="The key it would have, where the path doesn't tell.")
+        str | None, typer.Option("--key", metavar="KEY", help="The key it would have, where the path doesn't tell.")
     ] = None,
     form: FormatOption = Format.TABLE,
     index: IndexOption = None,

@@ -22,7 +22,9 @@ NOTHING_RUNS = "no local deployment runs; start one: bucketdex local deploy"
 
 @app.command()
 def start(
-    port: Annotated[int | None, typer.Option("--port", min=1, max=65535, help="A free one unless given.")] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", min=1, max=65535, metavar="N", help="Unless given: a free one.")
+    ] = None,
 ) -> None:
     """Start the emulator, with nothing deployed on it."""
     from bucketdex import local

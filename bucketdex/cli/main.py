@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 from typing import Annotated
 
 import typer
@@ -26,9 +27,17 @@ for group in (query, manage, check):
 app.add_typer(local.app, name="local")
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(metadata.version("bucketdex"))
+        raise typer.Exit
+
+
 @app.callback()
 def options(
-    context: typer.Context, index: Annotated[str | None, typer.Option("--index", metavar="URL", help=INDEX_HELP)] = None
+    context: typer.Context,
+    index: Annotated[str | None, typer.Option("--index", metavar="URL", help=INDEX_HELP)] = None,
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="Print it.")] = False,
 ) -> None:
     """Asks an S3 bucket: queries, summaries, rejects, and the deployment on this machine."""
     session(context).index = index
@@ -49,7 +58,7 @@ def main(arguments: Sequence[str] | None = None, *, started: Session | None = No
     except (KeyboardInterrupt, Abort):
         return _fail("interrupted", 130)
     except TyperException as error:
-        return _fail(error.format_message() or f"see bucketdex {' '.join(arguments)} --help")
+        return _misused(error)
     except BucketdexError as error:
         return _failed_by(error, str(error))
     except OSError as error:
@@ -57,6 +66,13 @@ def main(arguments: Sequence[str] | None = None, *, started: Session | None = No
     except Exception as error:
         return _failed_by(error, f"{type(error).__name__}: {error}")
     return code if isinstance(code, int) else 0
+
+
+def _misused(error: TyperException) -> int:
+    message, context = error.format_message(), getattr(error, "ctx", None)
+    if not message:  # a group without a command: its help has been printed
+        return 1
+    return _fail(f"{message.rstrip('.')}; see {context.command_path} --help" if context else message)
 
 
 def _failed_by(error: Exception, message: str) -> int:

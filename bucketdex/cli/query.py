@@ -41,9 +41,10 @@ def query(
 ) -> None:
     """Print the rows that meet all conditions.
 
-    A condition is FIELD OPERATOR VALUE. Operators: = == != < <= > >=, in (A, B), not in (A, B), between A and B,
-    like A%, startswith, contains, is null, is not null. A value is of its field's type. It needs quotes only where
-    it holds a comma, the word and, or spaces at its ends.
+    A condition is FIELD OPERATOR VALUE, the value of the field's type.
+    Operators: = == != < <= > >=, in (A, B), not in (A, B), between A and B,
+    like A%, startswith, contains, is null, is not null. Quotes are needed
+    only around commas, the word and, or spaces at the ends of a value.
     """
     source = session(context).table(table, index)
     fields = _fields(source.definition)

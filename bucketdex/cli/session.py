@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 Opener = Callable[[str | None], "Database"]
 
-INDEX_HELP = "The index: s3://bucket[/prefix]. BUCKETDEX_INDEX says it once for all."
+INDEX_HELP = "Where the index is: s3://bucket or s3://bucket/prefix. Default: BUCKETDEX_INDEX."
 
 IndexOption = Annotated[str | None, typer.Option("--index", metavar="URL", help=INDEX_HELP)]
 FormatOption = Annotated[
-    Format, typer.Option("--format", "-f", help="table for people; json (an array) and csv for programs.")
+    Format, typer.Option("--format", "-f", metavar="table|json|csv", help="json is one array; csv has a header.")
 ]
 WhereOption = Annotated[
     list[str] | None,
@@ -26,7 +26,7 @@ WhereOption = Annotated[
         "--where", "-w", metavar="CONDITION", help='A condition, such as "amount >= 100"; several must all hold.'
     ),
 ]
-LimitOption = Annotated[int | None, typer.Option("--limit", "-n", min=0, help="At most this many rows.")]
+LimitOption = Annotated[int | None, typer.Option("--limit", "-n", min=0, metavar="N", help="At most this many rows.")]
 TableArgument = Annotated[str, typer.Argument(metavar="TABLE", help="The table's name.")]
 
 
