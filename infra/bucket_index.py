@@ -17,7 +17,7 @@ from aws_cdk import aws_sns_subscriptions as sns_subscriptions
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from infra.bundle import LAMBDA_ARM64, Bundle, Target, build
+from infra.bundle import LAMBDA_ARM64, Target, build
 from infra.functions import function, grant_data, grant_index
 from infra.notifications import announce, has_tags
 from infra.queues import dead_letter_queue, work_queue
@@ -54,7 +54,7 @@ class BucketIndex(Construct):
     def __init__(
         self,
         scope: Construct,
-        id: str,
+        id: str,  # noqa: A002 (as CDK names it)
         *,
         tables: str | Path,
         data_bucket: s3.IBucket | None = None,
@@ -121,15 +121,13 @@ class BucketIndex(Construct):
 
     def _function(self, name: str, timeout: cdk.Duration, **environment: str) -> lambda_.Function:
         index = {"INDEX_BUCKET": self.index_bucket.bucket_name}
-        return function(
-            self, name, self._bundle, environment=index | environment, timeout=timeout, memory_mb=MEMORY_MB
-        )
+        return function(self, name, self._bundle, environment=index | environment, timeout=timeout, memory_mb=MEMORY_MB)
 
     def _registrar(self) -> cdk.CfnResource:
         """The definition commit of every table, made at each deployment that changes one."""
         registrar = self._function("registrar", REGISTRAR_TIMEOUT)
         grant_index(self.index_bucket, registrar, write=True)
-        resource = cdk.CfnResource(
+        return cdk.CfnResource(
             self,
             "Tables",
             type="AWS::CloudFormation::CustomResource",
@@ -141,7 +139,6 @@ class BucketIndex(Construct):
                 "Tables": sorted(table.name for table in self._bundle.tables),
             },
         )
-        return resource
 
     def _indexer(self, queue: sqs.Queue, maintenance: sqs.Queue) -> lambda_.Function:
         indexer = self._function(

@@ -45,7 +45,7 @@ class Target(NamedTuple):
 LAMBDA_ARM64 = Target(
     "lambda-arm64",
     "3.13",
-    tuple(f"manylinux_2_{minor}_aarch64" for minor in (34, 28, 24, 17)) + ("manylinux2014_aarch64",),
+    (*(f"manylinux_2_{minor}_aarch64" for minor in (34, 28, 24, 17)), "manylinux2014_aarch64"),
 )
 
 

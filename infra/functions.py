@@ -31,9 +31,7 @@ def function(
     Its role may write that log group and traces, and nothing else: callers grant what its work needs.
     """
     title = name.capitalize()
-    log_group = logs.LogGroup(
-        scope, f"{title}Logs", retention=LOG_RETENTION, removal_policy=cdk.RemovalPolicy.DESTROY
-    )
+    log_group = logs.LogGroup(scope, f"{title}Logs", retention=LOG_RETENTION, removal_policy=cdk.RemovalPolicy.DESTROY)
     role = iam.Role(scope, f"{title}Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
     log_group.grant_write(role)
     return lambda_.Function(

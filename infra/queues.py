@@ -6,34 +6,34 @@ import aws_cdk as cdk
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-# Lack of capacity must never dead-letter: throttled and given-up batches come back several times before a real fault does.
+# Lack of capacity must never dead-letter: throttled and given-up batches may come back several times.
 MAX_RECEIVE_COUNT = 10
 VISIBILITY_PER_TIMEOUT = 6
 RETENTION = cdk.Duration.days(14)
 
 
-def dead_letter_queue(scope: Construct, id: str, *, fifo: bool = False) -> sqs.Queue:
+def dead_letter_queue(scope: Construct, name: str, *, fifo: bool = False) -> sqs.Queue:
     """A queue that only people read: kept as long as SQS keeps anything."""
-    return _queue(scope, id, fifo=fifo)
+    return _queue(scope, name, fifo=fifo)
 
 
 def work_queue(
-    scope: Construct, id: str, *, consumer_timeout: cdk.Duration, window: cdk.Duration, fifo: bool = False
+    scope: Construct, name: str, *, consumer_timeout: cdk.Duration, window: cdk.Duration, fifo: bool = False
 ) -> tuple[sqs.Queue, sqs.Queue]:
     """A queue for a function with this timeout and batching window, and its dead-letter queue.
 
     Messages stay hidden for six times the timeout plus the window, as Lambda asks: less would hand a message that
     is still being worked on to a second reader.
     """
-    dead = dead_letter_queue(scope, f"{id}DeadLetters", fifo=fifo)
+    dead = dead_letter_queue(scope, f"{name}DeadLetters", fifo=fifo)
     visibility = cdk.Duration.seconds(VISIBILITY_PER_TIMEOUT * consumer_timeout.to_seconds() + window.to_seconds())
     redrive = sqs.DeadLetterQueue(queue=dead, max_receive_count=MAX_RECEIVE_COUNT)
-    return _queue(scope, id, fifo=fifo, visibility_timeout=visibility, dead_letter_queue=redrive), dead
+    return _queue(scope, name, fifo=fifo, visibility_timeout=visibility, dead_letter_queue=redrive), dead
 
 
 def _queue(
     scope: Construct,
-    id: str,
+    name: str,
     *,
     fifo: bool,
     visibility_timeout: cdk.Duration | None = None,
@@ -41,7 +41,7 @@ def _queue(
 ) -> sqs.Queue:
     return sqs.Queue(
         scope,
-        id,
+        name,
         fifo=fifo or None,  # CloudFormation knows only `true` or nothing
         encryption=sqs.QueueEncryption.SQS_MANAGED,
         enforce_ssl=True,

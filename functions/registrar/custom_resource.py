@@ -1,0 +1,47 @@
+"""What a deployment asks for, and the answer that CloudFormation waits for."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Iterable
+
+from aws_lambda_powertools.utilities.data_classes import CloudFormationCustomResourceEvent
+
+from bucketdex.definition import TableDefinition
+from bucketdex.engine import Engine
+
+RESPONSE_TIMEOUT_S = 30
+REASON_MAX = 1000  # CloudFormation takes 4 KiB in all
+
+
+def register(engine: Engine, tables: Iterable[TableDefinition], event: CloudFormationCustomResourceEvent) -> None:
+    """Commits every definition, and drops the tables that this deployment no longer has.
+
+    Nothing happens on deletion: the index stays as readable as its bucket.
+    """
+    if event.request_type == "Delete":
+        return
+    names = set()
+    for table in tables:
+        engine.define(table, managed_by=event.resource_properties["ManagedBy"])
+        names.add(table.name)
+    for name in sorted(set(event.old_resource_properties.get("Tables", ())) - names):
+        engine.drop_table(name)
+
+
+def respond(event: CloudFormationCustomResourceEvent, error: Exception | None) -> None:
+    """PUTs the answer to the address that CloudFormation gave. The resource keeps its id for ever."""
+    answer = {
+        "Status": "FAILED" if error else "SUCCESS",
+        "Reason": f"{type(error).__name__}: {error}"[:REASON_MAX] if error else "",
+        "PhysicalResourceId": event.physical_resource_id or event.logical_resource_id,
+        "StackId": event.stack_id,
+        "RequestId": event.request_id,
+        "LogicalResourceId": event.logical_resource_id,
+    }
+    request = urllib.request.Request(  # noqa: S310 (the address is CloudFormation's)
+        event.response_url, data=json.dumps(answer).encode(), method="PUT", headers={"Content-Type": ""}
+    )
+    with urllib.request.urlopen(request, timeout=RESPONSE_TIMEOUT_S):  # noqa: S310
+        pass
