@@ -1,4 +1,4 @@
-"""Parts of a manifest that has outgrown its bound, kept in immutable objects beside it. Changes with what may move there.
+"""Parts of a manifest that has outgrown its bound, moved to immutable objects. Changes with what may move there.
 
 A descriptor is named by its content and the generation that its writer had loaded, so a swap writes only the parts that
 changed, and garbage collection treats one as any other immutable file: live while `Manifest.descriptors` names it.
@@ -45,7 +45,7 @@ _decoder = msgspec.json.Decoder(Part)
 def split_manifest(manifest: Manifest, *, bytes_max: int = MANIFEST_BYTES_MAX) -> Split:
     """The largest parts moved out until the rest is within `bytes_max` (or nothing is left to move).
 
-    `manifest.descriptors` are those of the manifest that it replaces: a part that one of them holds is not written again.
+    `manifest.descriptors` are those of the manifest that it replaces: a part that one of them holds isn't written anew.
     """
     whole = msgspec.structs.replace(manifest, descriptors=[])
     body = encode_manifest(whole)
@@ -60,7 +60,8 @@ def split_manifest(manifest: Manifest, *, bytes_max: int = MANIFEST_BYTES_MAX) -
     for content, part in candidates:
         if size <= bytes_max or len(content) < PART_BYTES_MIN:
             break
-        path = descriptor_path(manifest.table, manifest.generation - 1, blake2b(content, digest_size=16).hexdigest())
+        base = max(0, manifest.generation - 1)
+        path = descriptor_path(manifest.table, base, blake2b(content, digest_size=16).hexdigest())
         known = written.get(path.rpartition("-")[2])
         if known is None:
             missing[path] = compress(content)

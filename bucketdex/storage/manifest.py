@@ -92,7 +92,7 @@ class ManifestStore:
 
     @staticmethod
     def decode(body: bytes) -> Manifest:
-        """A manifest as it is stored. UpgradeRequiredError when it needs a newer reader, CorruptFileError for garbage."""
+        """A manifest as it is stored. UpgradeRequiredError if it needs a newer reader, CorruptFileError for garbage."""
         return decode_manifest(body)
 
     def create(self, table: str, manifest: Manifest) -> Versioned:
@@ -111,8 +111,7 @@ class ManifestStore:
         """
         assert new.table == base.manifest.table
         assert new.generation == base.manifest.generation + 1
-        new.descriptors = base.manifest.descriptors
-        return self._replace(base, new)
+        return self._replace(base, msgspec.structs.replace(new, descriptors=base.manifest.descriptors))
 
     def _replace(self, base: Versioned | None, new: Manifest) -> Versioned:
         assert new.log and new.log[-1].id == new.commit and new.log[-1].generation == new.generation

@@ -66,7 +66,7 @@ class ObstoreStore(ObjectStore):
         path = self._path(key)
         mode: PutMode = "overwrite"
         if if_match is not None:
-            mode = {"e_tag": if_match, "version": None}
+            mode = {"e_tag": if_match}
         elif if_absent:
             mode = "create"
         try:
