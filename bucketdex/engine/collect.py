@@ -1,0 +1,106 @@
+"""Garbage collection: forgets what is past its grace period, and sweeps files that no manifest ever listed."""
+
+from __future__ import annotations
+
+import msgspec
+
+from bucketdex.engine.commit import replacement
+from bucketdex.engine.land import land
+from bucketdex.engine.settings import Settings
+from bucketdex.runtime import Runtime
+from bucketdex.storage import Delta, Manifest, ManifestStore, ObjectStore, Run, Versioned
+from bucketdex.storage.paths import base_generation, table_prefix
+
+
+class Collected(msgspec.Struct):
+    """What a collection did."""
+
+    expired: int = 0
+    deleted: int = 0
+    orphans: int = 0
+
+
+class Collector:
+    """Deletes files. Clocks decide only how long readers are indulged; what is live, the manifest decides."""
+
+    def __init__(self, store: ObjectStore, runtime: Runtime, settings: Settings) -> None:
+        self._store, self._runtime, self._settings = store, runtime, settings
+        self._manifests = ManifestStore(store, runtime)
+
+    def collect(self, table: str) -> Collected:
+        """Deletes garbage past the grace period. Costs nothing but the manifest's GET when there is none."""
+        base = self._manifests.load(table)
+        horizon = self._runtime.now() - self._settings.grace_seconds
+        if not any(entry.removed_at < horizon for entry in base.manifest.garbage):
+            return Collected()
+        expired: list[str] = []
+
+        def change(current: Manifest) -> Manifest | None:
+            gone = [entry for entry in current.garbage if entry.removed_at < horizon]
+            new = replacement(current, "collection", self._runtime, self._settings)
+            new.garbage = [entry for entry in current.garbage if entry.removed_at >= horizon]
+            oldest = min((entry.removed for entry in new.garbage), default=new.generation)
+            for state in new.views.values():
+                before = [fold for fold in state.folds if fold[0] < oldest][-1:]
+                state.folds = before + [fold for fold in state.folds if fold[0] >= oldest]
+            expired[:] = [path for entry in gone for path in _paths([entry.run], [entry.delta])]
+            return new
+
+        landed = land(self._manifests, self._runtime, self._settings, base, change)
+        assert landed is not None
+        dead = sorted(set(expired) - referenced(landed.manifest))
+        self._store.delete_many(dead)
+        return Collected(expired=len(expired), deleted=len(dead))
+
+    def sweep(self, table: str) -> Collected:
+        """Deletes files that nothing refers to, left by crashed or beaten writers.
+
+        It first commits a floor: from then on a commit that brings a file based below it writes that file anew, so a
+        file below the floor that this
+        manifest doesn't list can never become live. Costs a PUT and a LIST a thousand files.
+        """
+        base = self._manifests.load(table)
+
+        def change(current: Manifest) -> Manifest | None:
+            new = replacement(current, "collection", self._runtime, self._settings)
+            new.floor = current.generation
+            return new
+
+        landed = land(self._manifests, self._runtime, self._settings, base, change)
+        assert landed is not None
+        orphans = self._orphans(landed)
+        self._store.delete_many(orphans)
+        return Collected(deleted=len(orphans), orphans=len(orphans))
+
+    def _orphans(self, landed: Versioned) -> list[str]:
+        manifest = landed.manifest
+        live = referenced(manifest)
+        out = []
+        for listed in self._store.list(table_prefix(manifest.table)):
+            if listed.key in live:
+                continue
+            generation = base_generation_or_none(listed.key)
+            if generation is not None and generation < manifest.floor:
+                out.append(listed.key)
+        return out
+
+
+def base_generation_or_none(path: str) -> int | None:
+    """The base generation in a file's name; None for what isn't one of our files."""
+    try:
+        return base_generation(path)
+    except ValueError:
+        return None
+
+
+def referenced(manifest: Manifest) -> set[str]:
+    """Every file that the manifest lists, live or within its grace period."""
+    runs = [run for state in manifest.views.values() for run in state.runs]
+    runs += [entry.run for entry in manifest.garbage if entry.run is not None]
+    deltas = [*manifest.deltas, *(entry.delta for entry in manifest.garbage if entry.delta is not None)]
+    return _paths(runs, deltas) | set(manifest.descriptors)
+
+
+def _paths(runs: list[Run] | list[Run | None], deltas: list[Delta] | list[Delta | None]) -> set[str]:
+    paths = {file.path for run in runs if run is not None for file in run.files}
+    return paths | {delta.file.path for delta in deltas if delta is not None and delta.file and not delta.inline}

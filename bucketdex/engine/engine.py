@@ -1,0 +1,94 @@
+"""The engine as one object: what functions, the client and the tests call to change an index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from bucketdex.definition import TableDefinition
+from bucketdex.engine.apply import Applier
+from bucketdex.engine.collect import Collected, Collector
+from bucketdex.engine.compact import Compactor
+from bucketdex.engine.define import Definer
+from bucketdex.engine.events import ApplyResult, Event
+from bucketdex.engine.policy import Mode, choose_runs, unfolded_debt
+from bucketdex.engine.settings import Settings
+from bucketdex.runtime import Runtime, system_runtime
+from bucketdex.storage import Manifest, ObjectStore, Versioned
+from bucketdex.views import BlockCache
+
+
+class Engine:
+    """Changes the tables of one index bucket. Holds no state but caches: any number of engines may run at once."""
+
+    def __init__(
+        self,
+        index: ObjectStore,
+        data: ObjectStore,
+        runtime: Runtime | None = None,
+        *,
+        settings: Settings | None = None,
+        cache: BlockCache | None = None,
+    ) -> None:
+        runtime, settings = runtime or system_runtime(), settings or Settings()
+        self.settings = settings
+        self._applier = Applier(index, data, runtime, settings, cache or BlockCache())
+        self._compactor = Compactor(index, runtime, settings)
+        self._collector = Collector(index, runtime, settings)
+        self._definer = Definer(index, runtime, settings)
+
+    def apply(self, table: str, events: Iterable[Event]) -> ApplyResult:
+        """Applies events to a table; see `Applier.apply` for what it guarantees and costs."""
+        return self._applier.apply(table, events)
+
+    def create_table(self, definition: TableDefinition, *, managed_by: str | None = None) -> Versioned:
+        """Makes the table be as defined, and builds views that were added to existing rows before it returns."""
+        self.define(definition, managed_by=managed_by)
+        manifest = self.load(definition.name).manifest
+        for name, state in manifest.views.items():
+            if state.state == "building":
+                self._compactor.compact(definition.name, name, "tiered")
+        return self.load(definition.name)
+
+    def define(self, definition: TableDefinition, *, managed_by: str | None = None) -> Versioned:
+        """A definition commit. ManagedByStackError when another stack manages the table."""
+        return self._definer.define(definition, managed_by=managed_by)
+
+    def drop_table(self, name: str, *, managed_by: str | None = None) -> None:
+        """Drops a table; late events for it do nothing."""
+        self._definer.drop(name, managed_by=managed_by)
+
+    def compact(
+        self,
+        table: str,
+        view: str | None = None,
+        *,
+        mode: Mode = "tidy",
+        in_time: Callable[[], bool] = lambda: True,
+    ) -> int:
+        """Compacts one view or all. `tidy` leaves at most two runs a view, `full` one, `tiered` does what is due.
+        Returns the swaps that landed.
+        """
+        names = [view] if view is not None else list(self.load(table).manifest.views)
+        return sum(self._compactor.compact(table, name, mode, in_time=in_time) for name in names)
+
+    def collect(self, table: str) -> Collected:
+        """Deletes files past their grace period."""
+        return self._collector.collect(table)
+
+    def sweep(self, table: str) -> Collected:
+        """Deletes files that nothing refers to."""
+        return self._collector.sweep(table)
+
+    def load(self, table: str) -> Versioned:
+        """The manifest as it is now. TableNotFoundError when there never was such a table."""
+        return self._applier.manifests.load(table)
+
+    def debt(self, manifest: Manifest) -> list[str]:
+        """The names of the views that are due for compaction."""
+        return [
+            name
+            for name, state in manifest.views.items()
+            if state.state == "building"
+            or unfolded_debt(manifest, state, self.settings)
+            or choose_runs(state, self.settings, "tiered")
+        ]

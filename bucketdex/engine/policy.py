@@ -1,0 +1,62 @@
+"""Which runs of a view a compaction merges. Size-tiered, and it weighs retractions; decided from the manifest alone."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from bucketdex.engine.settings import Settings
+from bucketdex.storage import Manifest, Run, ViewState
+
+Mode = Literal["tiered", "tidy", "full"]
+
+
+def unfolded_debt(manifest: Manifest, state: ViewState, settings: Settings) -> bool:
+    """Whether the live deltas of a view have passed a bound."""
+    live = [delta for delta in manifest.deltas if delta.added > state.folded]
+    return (
+        len(live) > settings.debt_deltas
+        or sum(delta.rows for delta in live) > settings.debt_rows
+        or sum(len(delta.inline) for delta in live) > settings.debt_bytes
+    )
+
+
+def choose_runs(state: ViewState, settings: Settings, mode: Mode) -> list[Run]:
+    """The runs to merge into one; none when the view is in good shape.
+
+    tiered: four of one size class and all smaller ones, or everything when too many rows are retractions: each row is
+    rewritten about once a class.
+    tidy: leaves at most two runs, the smaller less than a quarter of the larger. full: leaves one.
+    """
+    runs = sorted(state.runs, key=lambda run: (run.rows, run.id))
+    if len(runs) < 2:
+        return []
+    total = sum(run.rows for run in runs)
+    retracted = sum(run.retracted for run in runs)
+    if mode == "full" or retracted > settings.retracted_share * total:
+        return runs
+    if mode == "tidy":
+        rest = runs[:-1]
+        if sum(run.rows for run in rest) * settings.tier_factor >= runs[-1].rows:
+            return runs
+        return rest if len(rest) > 1 else []
+    return _tiered(runs, settings)
+
+
+def _tiered(runs: list[Run], settings: Settings) -> list[Run]:
+    classes: dict[int, int] = {}
+    for run in runs:
+        size = _class_of(run, settings)
+        classes[size] = classes.get(size, 0) + 1
+    full = [size for size, count in classes.items() if count >= settings.tier_runs]
+    if not full:
+        return []
+    return [run for run in runs if _class_of(run, settings) <= max(full)]
+
+
+def _class_of(run: Run, settings: Settings) -> int:
+    """The number of times that the factor goes into the run's rows."""
+    size, rows = 0, run.rows
+    while rows >= settings.tier_factor:
+        rows //= settings.tier_factor
+        size += 1
+    return size

@@ -1,0 +1,47 @@
+"""The bounds that the engine works within. Each has one meaning and one default."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """All bounds of the engine; change them in tests, or for a machine with more memory."""
+
+    alone_bytes: int = 4 * 2**20  # an object above this size is handled by itself, streamed
+    alone_rows: int = 50_000  # so is one with more records
+    wave_objects: int = 64  # objects in memory at once while a batch is fetched
+    delta_rows_max: int = 5_000  # a commit with more rows brings sorted runs
+    flush_rows: int = 100_000  # rows in memory before they are written as runs
+    rejects_max: int = 1_000  # rejects kept of one object; the count says how many there were
+    inline_bytes_max: int = 8 * 1024  # a delta up to this size travels in the manifest
+    inline_total_max: int = 96 * 1024  # all inlined deltas of a manifest together
+    touched_max: int = 4_096  # a commit of more keys is logged as touching every key
+    log_bytes_max: int = 48 * 1024  # touched hashes that the commit log keeps
+    log_entries_max: int = 256
+    attempts_max: int = 12  # compare-and-swaps that one apply tries
+    backoff_seconds_first: float = 0.02
+    backoff_seconds_max: float = 2.0
+    debt_deltas: int = 48  # live deltas of a view that call for a fold
+    debt_rows: int = 20_000
+    debt_bytes: int = 48 * 1024  # inlined bytes
+    tier_runs: int = 4  # runs of one size tier that are merged into one
+    tier_factor: int = 4
+    retracted_share: float = 0.25  # of a view's rows: above this everything is merged, so that cancelled pairs go
+    step_rows: int = 2_000_000  # rows that one compaction step merges before it swaps
+    merge_blocks: int = 16  # blocks a run that one round of a compaction reads at first
+    grace_seconds: float = 3600.0  # how long replaced files stay readable
+
+
+class Backoff:
+    """Full jitter, bounded: the n-th wait is uniform between 0 and first * 2**n, at most the maximum."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._tries = 0
+
+    def ceiling(self) -> float:
+        """The longest that the next wait may be, in seconds."""
+        bound = self._settings.backoff_seconds_first * 2**self._tries
+        self._tries += 1
+        return float(min(bound, self._settings.backoff_seconds_max))
