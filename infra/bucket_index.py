@@ -113,7 +113,11 @@ class BucketIndex(Construct):
 
     def _check_buckets(self) -> None:
         resolve = cdk.Stack.of(self).resolve
-        if resolve(self.data_bucket.bucket_arn) == resolve(self.index_bucket.bucket_arn):
+        data, index = (
+            (resolve(bucket.bucket_name), resolve(bucket.bucket_arn))
+            for bucket in (self.data_bucket, self.index_bucket)
+        )
+        if data[0] == index[0] or data[1] == index[1]:
             raise ValueError("the index bucket must not be the data bucket: the index would index itself, for ever")
         resource = self.index_bucket.node.default_child
         if isinstance(resource, s3.CfnBucket) and resource.versioning_configuration is not None:

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import msgspec
 
-import bucketdex
 from bucketdex.errors import LocalDeploymentError
 
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
-PROJECT = Path(bucketdex.__file__).resolve().parents[1]
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 class Deployment(msgspec.Struct):

@@ -1,0 +1,272 @@
+"""What the template promises: failure policy, permissions, encryption, wiring. Never how many resources there are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Resources = dict[str, dict[str, Any]]
+Synth = Callable[..., dict[str, Any]]
+
+
+def of_type(template: dict[str, Any], kind: str) -> Resources:
+    return {name: item for name, item in template["Resources"].items() if item["Type"] == kind}
+
+
+def one(template: dict[str, Any], kind: str, part: str) -> tuple[str, dict[str, Any]]:
+    found = [(name, item) for name, item in of_type(template, kind).items() if part in name]
+    assert len(found) == 1, (kind, part, [name for name, _ in found])
+    return found[0]
+
+
+def function(template: dict[str, Any], name: str) -> dict[str, Any]:
+    handler = f"functions.{name}.handler.handler"
+    return next(
+        item["Properties"]
+        for item in of_type(template, "AWS::Lambda::Function").values()
+        if item["Properties"]["Handler"] == handler
+    )
+
+
+def queue(template: dict[str, Any], part: str) -> tuple[str, dict[str, Any]]:
+    queues = of_type(template, "AWS::SQS::Queue")
+    name = min((name for name in queues if part in name), key=len)
+    return name, queues[name]["Properties"]
+
+
+def statements(template: dict[str, Any], role_part: str) -> list[dict[str, Any]]:
+    found = []
+    for policy in of_type(template, "AWS::IAM::Policy").values():
+        if any(role_part in role["Ref"] for role in policy["Properties"]["Roles"]):
+            found += policy["Properties"]["PolicyDocument"]["Statement"]
+    for name, role in of_type(template, "AWS::IAM::Role").items():
+        if role_part in name:
+            assert "ManagedPolicyArns" not in role["Properties"], "managed policies grant more than the function needs"
+    return found
+
+
+def actions(statement: dict[str, Any]) -> set[str]:
+    given = statement["Action"]
+    return {given} if isinstance(given, str) else set(given)
+
+
+def allowed(template: dict[str, Any], role_part: str, resource_part: str) -> set[str]:
+    """The actions that a role may do on resources whose ARN mentions this part."""
+    return {
+        action
+        for statement in statements(template, role_part)
+        if resource_part in json.dumps(statement["Resource"])
+        for action in actions(statement)
+    }
+
+
+def test_every_work_queue_has_a_dead_letter_queue_after_at_least_ten_receives(template: dict[str, Any]) -> None:
+    for part in ("EventQueue", "Maintenance"):
+        name, properties = queue(template, part)
+        redrive = properties["RedrivePolicy"]
+        assert redrive["maxReceiveCount"] >= 10
+        dead = redrive["deadLetterTargetArn"]["Fn::GetAtt"][0]
+        assert dead != name and "DeadLetters" in dead
+        assert template["Resources"][dead]["Properties"]["MessageRetentionPeriod"] == 14 * 86400
+
+
+def test_messages_stay_hidden_for_six_timeouts_and_the_window(template: dict[str, Any], synth: Synth) -> None:
+    assert queue(template, "EventQueue")[1]["VisibilityTimeout"] >= 6 * function(template, "indexer")["Timeout"] + 2
+    assert queue(template, "Maintenance")[1]["VisibilityTimeout"] >= 6 * function(template, "compactor")["Timeout"]
+
+    import aws_cdk as cdk
+
+    slow = synth(max_batching_window=cdk.Duration.seconds(60))
+    assert queue(slow, "EventQueue")[1]["VisibilityTimeout"] >= 6 * function(slow, "indexer")["Timeout"] + 60
+
+
+def mapping(template: dict[str, Any], queue_part: str) -> dict[str, Any]:
+    return next(
+        item["Properties"]
+        for item in of_type(template, "AWS::Lambda::EventSourceMapping").values()
+        if queue_part in json.dumps(item["Properties"]["EventSourceArn"])
+    )
+
+
+def test_the_event_source_bounds_concurrency_and_reports_partial_failures(
+    template: dict[str, Any], synth: Synth
+) -> None:
+    source = mapping(template, "EventQueue")
+    assert source["BatchSize"] == 100
+    assert source["MaximumBatchingWindowInSeconds"] == 2
+    assert source["ScalingConfig"] == {"MaximumConcurrency": 8}
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    for item in of_type(template, "AWS::Lambda::Function").values():
+        assert "ReservedConcurrentExecutions" not in item["Properties"], "throttled receives would dead-letter"
+
+    other = mapping(synth(max_concurrency=3, batch_size=7), "EventQueue")
+    assert (other["ScalingConfig"], other["BatchSize"]) == ({"MaximumConcurrency": 3}, 7)
+
+
+def test_maintenance_is_a_fifo_queue_with_a_fifo_dead_letter_queue(template: dict[str, Any]) -> None:
+    _, properties = queue(template, "Maintenance")
+    assert properties["FifoQueue"] is True
+    dead = properties["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"][0]
+    assert template["Resources"][dead]["Properties"]["FifoQueue"] is True
+    assert mapping(template, "Maintenance")["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+
+def test_the_subscription_delivers_raw_messages_and_has_its_own_dead_letter_queue(template: dict[str, Any]) -> None:
+    (subscription,) = of_type(template, "AWS::SNS::Subscription").values()
+    properties = subscription["Properties"]
+    assert properties["RawMessageDelivery"] is True
+    assert "EventQueue" in json.dumps(properties["Endpoint"])
+    dead = properties["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"][0]
+    policies = [
+        policy
+        for policy in of_type(template, "AWS::SQS::QueuePolicy").values()
+        if policy["Properties"]["Queues"] == [{"Ref": dead}]
+    ]
+    assert "sns.amazonaws.com" in json.dumps(policies), "SNS may write to it"
+
+
+@pytest.mark.parametrize("name", ["indexer", "compactor", "registrar"])
+def test_functions_run_on_arm64_and_python_3_13_traced_with_bounded_logs(template: dict[str, Any], name: str) -> None:
+    properties = function(template, name)
+    assert properties["Architectures"] == ["arm64"]
+    assert properties["Runtime"] == "python3.13"
+    assert properties["TracingConfig"] == {"Mode": "Active"}
+    group = template["Resources"][properties["LoggingConfig"]["LogGroup"]["Ref"]]
+    assert 1 <= group["Properties"]["RetentionInDays"] <= 90
+
+
+def test_buckets_are_encrypted_private_and_retained(template: dict[str, Any], synth: Synth) -> None:
+    for part, versioned in (("DataBucket", True), ("IndexBucket", False)):
+        _, bucket = one(template, "AWS::S3::Bucket", part)
+        properties = bucket["Properties"]
+        assert properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
+        assert properties.get("VersioningConfiguration") == ({"Status": "Enabled"} if versioned else None)
+        assert bucket["DeletionPolicy"] == bucket["UpdateReplacePolicy"] == "Retain"
+
+    import aws_cdk as cdk
+
+    short_lived = synth(removal_policy=cdk.RemovalPolicy.DESTROY)
+    assert {bucket["DeletionPolicy"] for bucket in of_type(short_lived, "AWS::S3::Bucket").values()} == {"Delete"}
+
+
+def test_queues_are_encrypted(template: dict[str, Any]) -> None:
+    for name, item in of_type(template, "AWS::SQS::Queue").items():
+        assert item["Properties"]["SqsManagedSseEnabled"] is True, name
+
+
+def test_buckets_queues_and_the_topic_take_requests_over_tls_only(template: dict[str, Any]) -> None:
+    covered = set()
+    for kind, member in (
+        ("S3::BucketPolicy", "Bucket"),
+        ("SQS::QueuePolicy", "Queues"),
+        ("SNS::TopicPolicy", "Topics"),
+    ):
+        for policy in of_type(template, f"AWS::{kind}").values():
+            for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
+                insecure = statement.get("Condition") == {"Bool": {"aws:SecureTransport": "false"}}
+                if statement["Effect"] == "Deny" and insecure and statement["Principal"] in ("*", {"AWS": "*"}):
+                    targets = policy["Properties"][member]
+                    covered |= {target["Ref"] for target in (targets if isinstance(targets, list) else [targets])}
+    for kind in ("S3::Bucket", "SQS::Queue", "SNS::Topic"):
+        assert set(of_type(template, f"AWS::{kind}")) <= covered, kind
+
+
+def test_the_indexer_reads_data_and_writes_the_index(template: dict[str, Any]) -> None:
+    assert allowed(template, "IndexerRole", "DataBucket") == {"s3:GetObject", "s3:GetObjectTagging", "s3:ListBucket"}
+    assert allowed(template, "IndexerRole", "IndexBucket") == {"s3:GetObject", "s3:PutObject", "s3:ListBucket"}
+    assert "sqs:SendMessage" in allowed(template, "IndexerRole", "Maintenance")
+    assert {"sqs:DeleteMessage", "sqs:ChangeMessageVisibility"} <= allowed(template, "IndexerRole", "EventQueue")
+    assert "sqs:SendMessage" not in allowed(template, "IndexerRole", "EventQueue"), "no function requeues itself"
+
+
+def test_tags_may_be_read_only_where_a_table_has_a_tag_field(synth: Synth, tmp_path: Path) -> None:
+    from tests.infra.conftest import write_tables
+
+    untagged = synth(tables=write_tables(tmp_path, ("orders",)))
+    assert allowed(untagged, "IndexerRole", "DataBucket") == {"s3:GetObject", "s3:ListBucket"}
+
+
+def test_the_compactor_and_the_registrar_never_see_data(template: dict[str, Any]) -> None:
+    index = {"s3:GetObject", "s3:PutObject", "s3:ListBucket"}
+    assert allowed(template, "CompactorRole", "IndexBucket") == index | {"s3:DeleteObject"}
+    assert allowed(template, "RegistrarRole", "IndexBucket") == index
+    assert "sqs:SendMessage" not in allowed(template, "CompactorRole", "Maintenance"), "no function requeues itself"
+    for role in ("CompactorRole", "RegistrarRole"):
+        assert allowed(template, role, "DataBucket") == set()
+
+
+@pytest.mark.parametrize("role", ["IndexerRole", "CompactorRole", "RegistrarRole"])
+def test_no_wildcard_action_and_no_wildcard_resource_but_tracing(template: dict[str, Any], role: str) -> None:
+    for statement in statements(template, role):
+        assert not [action for action in actions(statement) if "*" in action]
+        if statement["Resource"] == "*":  # X-Ray has no resources to name
+            assert actions(statement) == {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+        if "s3:ListBucket" in actions(statement):
+            assert "/*" not in json.dumps(statement["Resource"]), "a list permission on objects grants nothing"
+
+
+def test_grant_query_reads_the_index_and_nothing_else(synth: Synth) -> None:
+    from aws_cdk import aws_iam as iam
+
+    def reader(stack: Any, index: Any) -> None:
+        index.grant_query(iam.User(stack, "Reader"))
+
+    template = synth(then=reader)
+    policies = [
+        statement
+        for policy in of_type(template, "AWS::IAM::Policy").values()
+        if policy["Properties"].get("Users")
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+    ]
+    assert {action for statement in policies for action in actions(statement)} == {"s3:GetObject", "s3:ListBucket"}
+    assert "DataBucket" not in json.dumps(policies)
+
+
+def test_tables_are_registered_before_the_notifications_are_wired(template: dict[str, Any]) -> None:
+    registration, resource = one(template, "AWS::CloudFormation::CustomResource", "Tables")
+    assert "Registrar" in json.dumps(resource["Properties"]["ServiceToken"])
+    assert resource["Properties"]["Tables"] == ["events", "orders", "photos"]
+    _, notifications = one(template, "Custom::S3BucketNotifications", "DataBucket")
+    assert registration in notifications["DependsOn"]
+
+
+def test_a_changed_definition_registers_again(synth: Synth, tmp_path: Path) -> None:
+    from tests.infra.conftest import write_tables
+
+    folder = write_tables(tmp_path, ("orders",))
+    before = one(synth(tables=folder), "AWS::CloudFormation::CustomResource", "Tables")[1]["Properties"]
+    (folder / "orders.toml").write_text((folder / "orders.toml").read_text().replace('id = "string"', 'id = "int"'))
+    after = one(synth(tables=folder), "AWS::CloudFormation::CustomResource", "Tables")[1]["Properties"]
+    assert before["Tables"] == after["Tables"]
+    assert before != after, "CloudFormation calls a custom resource only when a property changes"
+
+
+def test_the_compactor_runs_on_a_schedule(template: dict[str, Any]) -> None:
+    (rule,) = of_type(template, "AWS::Events::Rule").values()
+    assert rule["Properties"]["ScheduleExpression"] == "rate(15 minutes)"
+    assert "Compactor" in json.dumps(rule["Properties"]["Targets"])
+
+
+def test_outputs_are_those_that_clients_look_up(template: dict[str, Any]) -> None:
+    outputs = template["Outputs"]
+    assert set(outputs) == {"DataBucketName", "IndexBucketName", "TopicArn", "DeadLetterQueueUrl"}
+    assert "DataBucket" in outputs["DataBucketName"]["Value"]["Ref"]
+    assert "IndexBucket" in outputs["IndexBucketName"]["Value"]["Ref"]
+    assert (
+        outputs["DeadLetterQueueUrl"]["Value"]["Ref"]
+        == (queue(template, "EventQueue")[1]["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"][0])
+    )
+
+
+def test_only_s3_in_the_name_of_the_data_bucket_may_publish(template: dict[str, Any]) -> None:
+    (policy,) = of_type(template, "AWS::SNS::TopicPolicy").values()
+    grants = [item for item in policy["Properties"]["PolicyDocument"]["Statement"] if item["Effect"] == "Allow"]
+    assert [item["Principal"] for item in grants] == [{"Service": "s3.amazonaws.com"}]
+    assert "DataBucket" in json.dumps(grants[0]["Condition"]["ArnLike"]["aws:SourceArn"])
+    (topic,) = of_type(template, "AWS::SNS::Topic").values()
+    assert "KmsMasterKeyId" not in topic.get("Properties", {}), "S3 could not publish through AWS's own key"
