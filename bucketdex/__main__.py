@@ -2,6 +2,6 @@
 
 import sys
 
-from bucketdex.cli.main import main
+from bucketdex.cli import run
 
-sys.exit(main())
+sys.exit(run())
