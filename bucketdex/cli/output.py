@@ -73,10 +73,17 @@ def _write_json(rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _write_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer = csv.writer(_UnixLines(), lineterminator="\r\n")
     writer.writerow(columns)
     for row in rows:
         writer.writerow([_csv_value(row.get(column)) for column in columns])
+
+
+class _UnixLines:
+    """Ends each row with a newline only. The writer has to believe in CR LF, else it leaves a CR in a value bare."""
+
+    def write(self, row: str) -> int:
+        return sys.stdout.write(row.removesuffix("\r\n") + "\n")
 
 
 def _write_table(rows: Iterator[Mapping[str, Any]], columns: Sequence[str]) -> None:
