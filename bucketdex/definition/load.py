@@ -45,7 +45,7 @@ def check_disjoint(tables: Iterable[TableDefinition], origins: Iterable[str] | N
             key = common_key(one.source.pattern(), listed[j].source.pattern())
             if key is not None:
                 raise DefinitionError(
-                    f'{names[i]}: source: a key such as "{key}" would also belong to {names[j]}; '
+                    f'{names[i]}: source: a key such as "{key or "x"}" would also belong to {names[j]}; '
                     "make the prefixes or key templates differ"
                 )
 

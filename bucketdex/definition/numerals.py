@@ -14,6 +14,7 @@ DECIMAL_EXPONENT_MAX = 38
 INFINITY = float("inf")
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?").fullmatch
+_PLAIN = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?").fullmatch
 _ADJUSTED_MAX = DECIMAL_EXPONENT_MAX + DECIMAL_DIGITS_MAX - 1
 
 
@@ -71,6 +72,8 @@ def decimal_value(value: object) -> str:
     if type(value) is Decimal:
         return decimal_text(value)
     if type(value) is str:
+        if len(value) <= DECIMAL_DIGITS_MAX and _PLAIN(value):
+            return _trimmed(value)
         return decimal_text(parse_decimal(value))
     if type(value) is int:
         if -(10**DECIMAL_DIGITS_MAX) < value < 10**DECIMAL_DIGITS_MAX:
@@ -87,11 +90,7 @@ def decimal_text(value: Decimal) -> str:
     """The canonical text of a Decimal."""
     text = str(value)
     if len(text) <= DECIMAL_DIGITS_MAX and "E" not in text and value.is_finite():
-        if "." in text:
-            text = text.rstrip("0")
-            if text[-1] == ".":
-                text = text[:-1]
-        return "0" if text == "-0" else text
+        return _trimmed(text)
     return _unusual_decimal_text(value)
 
 
@@ -117,6 +116,14 @@ def parse_decimal(text: str) -> Decimal:
         return Decimal(text)
     except InvalidOperation:  # an exponent past the decimal module's own bound
         raise ValueTypeError("beyond 38 digits or an exponent of 38") from None
+
+
+def _trimmed(text: str) -> str:
+    if "." in text:
+        text = text.rstrip("0")
+        if text[-1] == ".":
+            text = text[:-1]
+    return "0" if text == "-0" else text
 
 
 def _unusual_decimal_text(value: Decimal) -> str:

@@ -39,7 +39,7 @@ _MINUTES = {
     for minute in range(60)
 }
 _SECONDS = frozenset(f":{second:02d}" for second in range(60))
-_SECONDS_UTC = {f"{second}Z": f"{second}.000000Z" for second in _SECONDS}
+_SECONDS_UTC = {second + zone: f"{second}.000000Z" for second in _SECONDS for zone in ("Z", "+00:00")}
 
 
 def date_text(text: str) -> str:
@@ -69,8 +69,8 @@ def timestamp_text(text: str, zone: tzinfo | None) -> str:
     if day in _known_days and (minute := _MINUTES.get(text[10:16])) is not None:
         if (second := _SECONDS_UTC.get(text[16:])) is not None:
             return day + minute + second
-        if text[16:19] in _SECONDS and text[19:20] == "." and text[-1] == "Z":
-            fraction = text[20:-1]
+        if text[16:19] in _SECONDS and text[19:20] == ".":
+            fraction = text[20:-1] if text[-1] == "Z" else text[20:-6] if text[-6:] == "+00:00" else ""
             if fraction.isascii() and fraction.isdigit():
                 return f"{day}{minute}{text[16:19]}.{fraction[:6]:0<6}Z"
     return _timestamp_text(text, zone)
