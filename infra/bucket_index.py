@@ -77,7 +77,7 @@ class BucketIndex(Construct):
         maintenance, _ = work_queue(
             self, "Maintenance", consumer_timeout=TIMEOUT, window=cdk.Duration.seconds(0), fifo=True
         )
-        registration = self._registrar()
+        registration = self._registrar(maintenance)
         indexer = self._indexer(queue, maintenance)
         indexer.add_event_source(
             sources.SqsEventSource(
@@ -127,10 +127,11 @@ class BucketIndex(Construct):
         index = {"INDEX_BUCKET": self.index_bucket.bucket_name}
         return function(self, name, self._bundle, environment=index | environment, timeout=timeout, memory_mb=MEMORY_MB)
 
-    def _registrar(self) -> cdk.CfnResource:
+    def _registrar(self, maintenance: sqs.Queue) -> cdk.CfnResource:
         """The definition commit of every table, made at each deployment that changes one."""
-        registrar = self._function("registrar", REGISTRAR_TIMEOUT)
+        registrar = self._function("registrar", REGISTRAR_TIMEOUT, MAINTENANCE_QUEUE_URL=maintenance.queue_url)
         grant_index(self.index_bucket, registrar, write=True)
+        maintenance.grant_send_messages(registrar)
         return cdk.CfnResource(
             self,
             "Tables",

@@ -13,7 +13,7 @@ from bucketdex.errors import LocalDeploymentError
 from bucketdex.local.state import isolated
 
 # An environment of its own, with boto3 as in the Lambda runtime and nothing of ours: functions see only their bundles.
-EMULATOR_PACKAGES = ("ministack==1.5.33", "boto3==1.44.5")
+EMULATOR_PACKAGES = ("ministack==1.5.33", "boto3==1.43.106")
 # The registry's `latest` is older than what aws-cdk-lib needs.
 CDK_PACKAGE = "aws-cdk@2.1148.1"
 INSTALL_TIMEOUT_S = 600

@@ -14,7 +14,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from bucketdex.engine import Engine
 from bucketdex.runtime import system_runtime
 from bucketdex.storage import open_index_store
-from functions.compactor.maintenance import maintain
+from functions.compactor.maintenance import compact, maintain
 from functions.configuration import deployed_tables, from_environment
 from functions.observability import logger, metrics, tracer
 
@@ -26,7 +26,7 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 settings = from_environment(Settings)
-tables = deployed_tables()
+tables = [table.name for table in deployed_tables()]
 index = open_index_store(f"s3://{settings.index_bucket}")
 engine = Engine(index, index, system_runtime())  # it never reads data
 
@@ -35,24 +35,23 @@ engine = Engine(index, index, system_runtime())  # it never reads data
 @metrics.log_metrics(capture_cold_start_metric=True)
 @tracer.capture_lambda_handler(capture_response=False)
 def handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse | None:
-    """Compacts the view that a message names; without messages, by schedule, whatever needs it in all tables."""
+    """Compacts the view that a message names; without messages, by schedule, whatever is due in all tables."""
+    budget_ms = context.get_remaining_time_in_millis()
+
+    def time_left() -> bool:
+        return context.get_remaining_time_in_millis() > budget_ms / 3
+
+    def work_off(record: SQSRecord) -> None:
+        asked = record.json_body
+        count(compact(engine, asked["table"], asked["view"], time_left=time_left))
+
     if "Records" in event:
         # After a failure the group's later messages wait: they name the same view.
-        processor = SqsFifoPartialProcessor(skip_group_on_error=True)
-        return process_partial_response(event, compact, processor, context)
-    budget_ms = context.get_remaining_time_in_millis()
-    compacted = maintain(
-        engine,
-        (table.name for table in tables),
-        time_left=lambda: context.get_remaining_time_in_millis() > budget_ms / 3,
-    )
-    metrics.add_metric("CompactedViews", MetricUnit.Count, compacted)
+        return process_partial_response(event, work_off, SqsFifoPartialProcessor(skip_group_on_error=True), context)
+    count(maintain(engine, tables, time_left=time_left))
     return None
 
 
-def compact(record: SQSRecord) -> None:
-    """Compacts one view, unless that is no longer needed."""
-    asked = record.json_body
-    if asked["view"] in engine.debt(asked["table"]):
-        engine.compact(asked["table"], asked["view"])
-        metrics.add_metric("CompactedViews", MetricUnit.Count, 1)
+def count(steps: int) -> None:
+    """Counts compaction steps that landed."""
+    metrics.add_metric("CompactionSteps", MetricUnit.Count, steps)

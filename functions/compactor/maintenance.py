@@ -8,8 +8,13 @@ from bucketdex.engine import Engine
 from functions.observability import logger
 
 
+def compact(engine: Engine, table: str, view: str, *, time_left: Callable[[], bool]) -> int:
+    """Does what is due for one view, in steps, until time runs out; how many steps landed. None if none is due."""
+    return engine.compact(table, view, mode="tiered", in_time=time_left)
+
+
 def maintain(engine: Engine, tables: Iterable[str], *, time_left: Callable[[], bool]) -> int:
-    """Compacts the views over their bounds and collects the garbage of every table; how many views were compacted.
+    """Compacts the views over their bounds and collects the garbage of every table; how many steps landed.
 
     A failing table doesn't keep the others from their turn; the first error is raised at the end. Stops before the
     next view when time runs out: the schedule comes round again.
@@ -18,11 +23,10 @@ def maintain(engine: Engine, tables: Iterable[str], *, time_left: Callable[[], b
     first: Exception | None = None
     for table in tables:
         try:
-            for view in engine.debt(table):
+            for view in engine.debt(engine.load(table).manifest):
                 if not time_left():
                     return compacted
-                engine.compact(table, view)
-                compacted += 1
+                compacted += compact(engine, table, view, time_left=time_left)
             engine.collect(table)
         except Exception as error:
             logger.exception("maintenance failed", table=table)

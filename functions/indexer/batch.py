@@ -34,7 +34,8 @@ class Batch:
     def run(self, messages: Iterable[Message]) -> None:
         """Applies the messages: the unsuspicious together, one commit per table; then one by one whatever was
         received before or is large, the least often received first, since what crashes comes back most often."""
-        together, alone = [], []
+        together: list[Message] = []
+        alone: list[Message] = []
         for message in messages:
             if message.error:
                 self.failed[message.id] = message.error
@@ -64,5 +65,5 @@ class Batch:
             else:
                 failed = result.failed
                 self.results.append((table, result))
-            for key, error in failed.items():
-                self.failed.update(dict.fromkeys(asking[table, key], error))
+            for key, reason in failed.items():
+                self.failed.update(dict.fromkeys(asking[table, key], reason))

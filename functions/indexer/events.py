@@ -10,7 +10,8 @@ from aws_lambda_powertools.utilities.data_classes import S3Event
 from aws_lambda_powertools.utilities.data_classes.s3_event import S3EventRecord
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from bucketdex.engine import Event, EventKind
+from bucketdex.engine import Event
+from bucketdex.engine.events import EventKind
 
 TEST_EVENT = "s3:TestEvent"
 

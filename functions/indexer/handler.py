@@ -14,8 +14,9 @@ from bucketdex.storage import open_data_store, open_index_store
 from functions.configuration import deployed_tables, from_environment, router
 from functions.indexer.batch import Batch
 from functions.indexer.events import read_message
-from functions.indexer.queues import Queues
+from functions.indexer.queue import EventQueue
 from functions.indexer.report import report
+from functions.maintenance_queue import MaintenanceQueue
 from functions.observability import logger, metrics, tracer
 
 
@@ -32,7 +33,9 @@ settings = from_environment(Settings)
 route = router(deployed_tables())
 index, data = open_index_store(f"s3://{settings.index_bucket}"), open_data_store(f"s3://{settings.data_bucket}")
 engine = Engine(index, data, system_runtime())
-queues = Queues(boto3.client("sqs"), system_runtime(), settings.event_queue_url, settings.maintenance_queue_url)
+sqs = boto3.client("sqs")
+queue = EventQueue(sqs, system_runtime(), settings.event_queue_url)
+maintenance = MaintenanceQueue(sqs, system_runtime(), settings.maintenance_queue_url)
 
 
 @logger.inject_lambda_context
@@ -46,11 +49,12 @@ def handler(event: SQSEvent, context: LambdaContext) -> PartialItemFailureRespon
     batch = Batch(
         engine.apply,
         alone_bytes=engine.settings.alone_bytes,
-        settle=queues.settle,
+        settle=queue.settle,
         time_left=lambda: context.get_remaining_time_in_millis() > budget_ms / 2,
     )
     batch.run(messages)
-    queues.postpone(messages, batch.failed)
-    queues.ask_for_compaction((table, view) for table, result in batch.results for view in result.debt)
+    queue.postpone(messages, batch.failed)
+    for table in sorted({table for table, result in batch.results if result.commits}):
+        maintenance.ask(engine, table)
     report(messages, batch)
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in batch.failed]}

@@ -10,24 +10,33 @@ from aws_lambda_powertools.utilities.data_classes import CloudFormationCustomRes
 
 from bucketdex.definition import TableDefinition
 from bucketdex.engine import Engine
+from functions.maintenance_queue import MaintenanceQueue
 
 RESPONSE_TIMEOUT_S = 30
 REASON_MAX = 1000  # CloudFormation takes 4 KiB in all
 
 
-def register(engine: Engine, tables: Iterable[TableDefinition], event: CloudFormationCustomResourceEvent) -> None:
-    """Commits every definition, and drops the tables that this deployment no longer has.
+def register(
+    engine: Engine,
+    maintenance: MaintenanceQueue,
+    tables: Iterable[TableDefinition],
+    event: CloudFormationCustomResourceEvent,
+) -> None:
+    """Commits every definition, has views built that were added to rows, and drops the tables that are gone from the
+    deployment.
 
     Nothing happens on deletion: the index stays as readable as its bucket.
     """
     if event.request_type == "Delete":
         return
+    managed_by = event.resource_properties["ManagedBy"]
     names = set()
     for table in tables:
-        engine.define(table, managed_by=event.resource_properties["ManagedBy"])
+        engine.define(table, managed_by=managed_by)
+        maintenance.ask(engine, table.name)
         names.add(table.name)
     for name in sorted(set(event.old_resource_properties.get("Tables", ())) - names):
-        engine.drop_table(name)
+        engine.drop_table(name, managed_by=managed_by)
 
 
 def respond(event: CloudFormationCustomResourceEvent, error: Exception | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import boto3
 import msgspec
 from aws_lambda_powertools.utilities.data_classes import CloudFormationCustomResourceEvent, event_source
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -10,6 +11,7 @@ from bucketdex.engine import Engine
 from bucketdex.runtime import system_runtime
 from bucketdex.storage import open_index_store
 from functions.configuration import deployed_tables, from_environment
+from functions.maintenance_queue import MaintenanceQueue
 from functions.observability import logger, metrics, tracer
 from functions.registrar.custom_resource import register, respond
 
@@ -18,12 +20,14 @@ class Settings(msgspec.Struct, frozen=True):
     """The variables that the stack sets."""
 
     index_bucket: str
+    maintenance_queue_url: str
 
 
 settings = from_environment(Settings)
 tables = deployed_tables()
 index = open_index_store(f"s3://{settings.index_bucket}")
 engine = Engine(index, index, system_runtime())  # it never reads data
+maintenance = MaintenanceQueue(boto3.client("sqs"), system_runtime(), settings.maintenance_queue_url)
 
 
 @logger.inject_lambda_context
@@ -34,7 +38,7 @@ def handler(event: CloudFormationCustomResourceEvent, context: LambdaContext) ->
     """Registers the tables and answers CloudFormation, whatever happens: without an answer it waits for an hour."""
     failure: Exception | None = None
     try:
-        register(engine, tables, event)
+        register(engine, maintenance, tables, event)
     except Exception as error:
         logger.exception("registration failed")
         failure = error

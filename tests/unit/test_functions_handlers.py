@@ -1,0 +1,325 @@
+"""The handlers with the real Powertools and the real engine on stores in memory."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import msgspec
+import pytest
+
+from bucketdex.definition import TableDefinition
+from bucketdex.engine import Engine
+from bucketdex.engine import Settings as EngineSettings
+from bucketdex.errors import AccessDeniedError, TableNotFoundError
+from bucketdex.runtime import Runtime
+from bucketdex.storage import open_data_store, open_index_store
+from tests.unit.test_functions_events import s3_record, sqs_record
+
+ORDERS = TableDefinition.from_dict(
+    "orders",
+    {
+        "source": {"prefix": "orders/", "format": "ndjson"},
+        "fields": {"id": "string", "amount": "int"},
+        "indexes": {"by_amount": ["amount"]},
+    },
+    origin="orders.toml",
+)
+
+
+class FakeRuntime(Runtime):
+    """A clock that stands still and never waits."""
+
+    def now(self) -> float:
+        return 1_000_000.0
+
+    def uniform(self, low: float, high: float) -> float:
+        return high
+
+    def sleep(self, seconds: float) -> None:
+        pass
+
+
+@dataclass
+class FakeSqs:
+    """Remembers what it is told."""
+
+    deleted: list[str] = field(default_factory=list)
+    delays: dict[str, int] = field(default_factory=dict)
+    sent: list[dict[str, Any]] = field(default_factory=list)
+    broken: bool = False
+
+    def delete_message(self, *, QueueUrl: str, ReceiptHandle: str) -> None:  # noqa: N803 (as boto3 names it)
+        self._check(1)
+        self.deleted.append(ReceiptHandle)
+
+    def change_message_visibility_batch(self, *, QueueUrl: str, Entries: list[dict[str, Any]]) -> None:  # noqa: N803
+        self._check(len(Entries))
+        self.delays |= {entry["ReceiptHandle"]: entry["VisibilityTimeout"] for entry in Entries}
+
+    def send_message_batch(self, *, QueueUrl: str, Entries: list[dict[str, Any]]) -> None:  # noqa: N803
+        self._check(len(Entries))
+        self.sent += Entries
+
+    def _check(self, entries: int) -> None:
+        assert 1 <= entries <= 10, "SQS takes at most ten"
+        if self.broken:
+            raise ConnectionError("no SQS")
+
+
+class Context:
+    """What Lambda hands over beside the event."""
+
+    function_name = "f"
+    memory_limit_in_mb = 128
+    invoked_function_arn = "arn:aws:lambda:eu-central-1:1:function:f"
+    aws_request_id = "r"
+
+    def __init__(self, milliseconds: int = 900_000) -> None:
+        self.milliseconds = milliseconds
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self.milliseconds
+
+
+@dataclass
+class Deployment:
+    """A function as deployed, its buckets and queues in memory."""
+
+    sqs: FakeSqs
+    data: Any
+    engine: Engine
+    module: ModuleType
+
+    def call(self, event: dict[str, Any]) -> Any:
+        return self.module.handler(event, Context())
+
+    def send(self, *records: dict[str, Any]) -> list[str]:
+        answer = self.call({"Records": list(records)})
+        return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    tables = tmp_path / "tables.json"
+    tables.write_text(json.dumps({"orders": ORDERS.to_dict()}))
+    for name, value in {
+        "INDEX_BUCKET": "index",
+        "DATA_BUCKET": "data",
+        "EVENT_QUEUE_URL": "https://sqs/events",
+        "MAINTENANCE_QUEUE_URL": "https://sqs/maintenance.fifo",
+        "POWERTOOLS_SERVICE_NAME": "test",
+        "POWERTOOLS_METRICS_NAMESPACE": "Bucketdex",
+        "AWS_DEFAULT_REGION": "eu-central-1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }.items():
+        monkeypatch.setenv(name, value)
+    import functions.configuration
+
+    monkeypatch.setattr(functions.configuration.deployed_tables, "__defaults__", (tables,))
+    yield
+    for name in ("indexer", "compactor", "registrar"):
+        sys.modules.pop(f"functions.{name}.handler", None)
+
+
+def deploy(name: str, settings: EngineSettings | None = None, *, engine: Engine | None = None) -> Deployment:
+    module = importlib.import_module(f"functions.{name}.handler")
+    sqs, runtime = FakeSqs(), FakeRuntime()
+    data = open_data_store("memory://")
+    engine = engine or Engine(open_index_store("memory://"), data, runtime, settings=settings)
+    module.engine = engine  # type: ignore[attr-defined]
+    for part, kind in (("queue", "EventQueue"), ("maintenance", "MaintenanceQueue")):
+        if hasattr(module, kind):
+            setattr(module, part, getattr(module, kind)(sqs, runtime, "https://sqs/queue"))
+    return Deployment(sqs, data, engine, module)
+
+
+def created(key: str, *, name: str = "m", receives: int = 1, sequencer: str = "1") -> dict[str, Any]:
+    event = s3_record("ObjectCreated:Put", key, sequencer=sequencer, size=1)
+    return sqs_record({"Records": [event]}, name=name, receives=receives)
+
+
+def test_a_batch_becomes_one_commit(environment: None, capsys: pytest.CaptureFixture[str]) -> None:
+    indexer = deploy("indexer")
+    base = indexer.engine.define(ORDERS).manifest.generation
+    for number in range(3):
+        indexer.data.put(f"orders/{number} +ü", b'{"id": "a", "amount": %d}\n' % number)
+    assert indexer.send(*(created(f"orders/{number} +ü", name=str(number)) for number in range(3))) == []
+    assert indexer.engine.load("orders").manifest.generation == base + 1
+    blobs = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
+    metrics = {name: value for blob in blobs for name, value in blob.items()}
+    assert (metrics["AppliedObjects"], metrics["Rows"], metrics["Commits"]) == ([3.0], [3.0], [1.0])
+
+
+def test_a_poison_object_fails_its_own_message_only(environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    indexer = deploy("indexer")
+    indexer.engine.define(ORDERS)
+    for key in ("orders/good", "orders/denied"):
+        indexer.data.put(key, b'{"id": "a"}\n')
+    reads = indexer.data.open
+
+    def denied(key: str) -> Any:
+        if key == "orders/denied":
+            raise AccessDeniedError("403: orders/denied")
+        return reads(key)
+
+    monkeypatch.setattr(indexer.data, "open", denied)
+    assert indexer.send(created("orders/good", name="1"), created("orders/denied", name="2"), sqs_record("?", name="3")) == [
+        "3",
+        "2",
+    ]
+    assert indexer.sqs.delays == {"receipt-2": 20, "receipt-3": 20}
+    result = indexer.engine.apply("orders", [])
+    assert result.failed == {}
+
+
+def test_a_table_that_is_not_registered_fails_visibly(environment: None) -> None:
+    assert deploy("indexer").send(created("orders/1", name="1")) == ["1"]
+
+
+def test_failed_messages_return_later_each_time_and_sooner_after_a_lost_race(environment: None) -> None:
+    indexer = deploy("indexer", EngineSettings(attempts_max=0))  # gives up at once
+    indexer.engine.define(ORDERS)
+    assert indexer.send(created("orders/1", name="1"), created("orders/2", name="2", receives=5)) == ["1", "2"]
+    assert indexer.sqs.delays == {"receipt-1": 15, "receipt-2": 15}
+
+    unregistered = deploy("indexer")
+    unregistered.send(*(created("orders/1", name=str(n), receives=n) for n in range(1, 13)))
+    delays = list(unregistered.sqs.delays.values())
+    assert delays == sorted(delays) and delays[0] == 20 and delays[-1] == 900
+    assert len(delays) == 12, "in tens"
+
+
+def test_the_compactor_is_asked_when_a_view_is_over_its_bound(environment: None) -> None:
+    indexer = deploy("indexer", EngineSettings(debt_deltas=2))
+    indexer.engine.define(ORDERS)
+    for number in range(4):
+        indexer.data.put(f"orders/{number}", b'{"id": "a", "amount": 1}\n')
+        indexer.send(created(f"orders/{number}"))
+    asked = [json.loads(entry["MessageBody"]) for entry in indexer.sqs.sent]
+    assert {"table": "orders", "view": "by_amount"} in asked
+    by_view: dict[str, set[str]] = {}
+    for entry in indexer.sqs.sent:
+        by_view.setdefault(json.loads(entry["MessageBody"])["view"], set()).add(entry["MessageGroupId"])
+    assert all(len(groups) == 1 for groups in by_view.values())
+    assert len(set.union(*by_view.values())) == len(by_view), "one group a view"
+    assert len({entry["MessageDeduplicationId"] for entry in indexer.sqs.sent}) == len(by_view), "not at every commit"
+
+
+def test_a_broken_queue_fails_no_message_that_is_done(environment: None) -> None:
+    indexer = deploy("indexer", EngineSettings(debt_deltas=0))
+    indexer.engine.define(ORDERS)
+    indexer.data.put("orders/1", b'{"id": "a"}\n')
+    indexer.sqs.broken = True
+    assert indexer.send(created("orders/1", name="1", receives=3)) == []
+
+
+def test_the_compactor_folds_what_it_is_asked_to(environment: None) -> None:
+    indexer = deploy("indexer", EngineSettings(debt_deltas=2))
+    indexer.engine.define(ORDERS)
+    for number in range(6):
+        indexer.data.put(f"orders/{number}", b'{"id": "a", "amount": 1}\n')
+        indexer.send(created(f"orders/{number}"))
+    compactor = deploy("compactor", engine=indexer.engine)
+    assert "by_amount" in indexer.engine.debt(indexer.engine.load("orders").manifest)
+    message = sqs_record({"table": "orders", "view": "by_amount"})
+    assert compactor.send(message | {"attributes": {**message["attributes"], "MessageGroupId": "g"}}) == []
+    assert "by_amount" not in indexer.engine.debt(indexer.engine.load("orders").manifest)
+
+    assert compactor.call({"source": "aws.events"}) is None
+    assert indexer.engine.debt(indexer.engine.load("orders").manifest) == []
+
+
+def test_a_failing_table_keeps_no_other_from_its_maintenance(environment: None) -> None:
+    compactor = deploy("compactor")
+    compactor.engine.define(ORDERS)
+    compactor.module.tables = ["missing", "orders"]  # type: ignore[attr-defined]
+    collected = []
+    compactor.engine.collect = collected.append  # type: ignore[assignment, method-assign]
+    with pytest.raises(TableNotFoundError):
+        compactor.call({"source": "aws.events"})
+    assert collected == ["orders"]
+
+
+def custom_resource(request: str, **fields: Any) -> dict[str, Any]:
+    return {
+        "RequestType": request,
+        "ServiceToken": "arn",
+        "ResponseURL": "https://cloudformation/answer",
+        "StackId": "stack/1",
+        "RequestId": "r",
+        "LogicalResourceId": "Tables",
+        "ResourceType": "AWS::CloudFormation::CustomResource",
+        "ResourceProperties": {"ManagedBy": "Shop", "Tables": ["orders"]},
+        **fields,
+    }
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What CloudFormation is told."""
+    import urllib.request
+    from contextlib import nullcontext
+
+    told: list[dict[str, Any]] = []
+
+    def answer(request: urllib.request.Request, timeout: float) -> Any:
+        assert (request.method, request.full_url) == ("PUT", "https://cloudformation/answer")
+        assert isinstance(request.data, bytes)
+        told.append(json.loads(request.data))
+        return nullcontext()
+
+    monkeypatch.setattr(urllib.request, "urlopen", answer)
+    return told
+
+
+def test_the_registrar_registers_tables_and_answers(environment: None, answers: list[dict[str, Any]]) -> None:
+    registrar = deploy("registrar")
+    for request in ("Create", "Update"):
+        registrar.call(custom_resource(request))
+        assert answers[-1]["Status"] == "SUCCESS", answers
+    manifest = registrar.engine.load("orders").manifest
+    assert (manifest.managed_by, manifest.definition) == ("Shop", ORDERS.to_dict())
+    assert {name: answers[0][name] for name in ("StackId", "RequestId", "LogicalResourceId")} == {
+        "StackId": "stack/1",
+        "RequestId": "r",
+        "LogicalResourceId": "Tables",
+    }
+
+
+def test_the_registrar_drops_tables_that_are_gone(environment: None, answers: list[dict[str, Any]]) -> None:
+    registrar = deploy("registrar")
+    registrar.engine.define(msgspec.structs.replace(ORDERS, name="old"), managed_by="Shop")
+    registrar.call(custom_resource("Update", OldResourceProperties={"Tables": ["old", "orders"]}))
+    assert answers[-1]["Status"] == "SUCCESS", answers
+    assert registrar.engine.load("old").manifest.state == "dropped"
+    assert registrar.engine.load("orders").manifest.state == "live"
+
+
+def test_deleting_the_stack_leaves_the_index(environment: None, answers: list[dict[str, Any]]) -> None:
+    registrar = deploy("registrar")
+    registrar.call(custom_resource("Create"))
+    registrar.call(custom_resource("Delete", PhysicalResourceId="kept"))
+    assert (answers[-1]["Status"], answers[-1]["PhysicalResourceId"]) == ("SUCCESS", "kept")
+    assert registrar.engine.load("orders").manifest.state == "live"
+
+
+def test_cloudformation_hears_of_a_failure(environment: None, answers: list[dict[str, Any]]) -> None:
+    registrar = deploy("registrar")
+    registrar.engine.define(ORDERS, managed_by="AnotherStack")
+    registrar.call(custom_resource("Create"))
+    assert answers[-1]["Status"] == "FAILED"
+    assert "ManagedByStackError" in answers[-1]["Reason"]
+
+
+def test_a_wrong_deployment_fails_at_cold_start(environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATA_BUCKET")
+    with pytest.raises(msgspec.ValidationError, match="data_bucket"):
+        importlib.import_module("functions.indexer.handler")
