@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from typing import Annotated
 
 import typer
 from typer.exceptions import Abort, TyperException
 
+import bucketdex
 from bucketdex.cli import check, local, manage, query
 from bucketdex.cli.session import INDEX_HELP, Session, session
 from bucketdex.errors import BucketdexError
@@ -29,7 +29,7 @@ app.add_typer(local.app, name="local")
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(metadata.version("bucketdex"))
+        print(bucketdex.__version__)
         raise typer.Exit
 
 

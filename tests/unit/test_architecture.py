@@ -56,7 +56,8 @@ def wrong_imports(path: Path, source: str, layer: str) -> list[str]:
         parts = name.split(".")
         if parts[0] in {"functions", "infra", "tests", "examples", "benchmarks"}:
             found.append(f"{path}:{line} imports {name}")
-        if parts[0] == "bucketdex" and (len(parts) == 1 or parts[1] not in allowed):
+        exported = parts[1:2] == [] or parts[1] not in LAYERS  # by the package itself: what a user imports
+        if parts[0] == "bucketdex" and ("client" if exported else parts[1]) not in allowed:
             found.append(f"{path}:{line} imports {name}, but {layer} may import only {', '.join(allowed)}")
     return found
 
@@ -125,6 +126,9 @@ def _can_document(node: ast.AST) -> bool:
         ("from ..engine import apply", "storage", True),
         ("def f():\n    import bucketdex.cli.main", "client", True),
         ("from bucketdex import Database", "query", True),
+        ("import bucketdex", "engine", True),
+        ("from bucketdex import Database", "local", False),
+        ("from bucketdex import storage", "source", True),
         ("import functions.indexer.handler", "engine", True),
         ("from bucketdex.definition.table import TableDefinition", "storage", False),
         ("from . import paths", "storage", False),
