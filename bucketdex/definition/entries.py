@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from bucketdex.errors import DefinitionError
@@ -13,6 +12,8 @@ LISTED_MAX = 20
 
 def suggestion(text: str, known: Iterable[str]) -> str:
     """'did you mean "x"?' when something known is close, else nothing."""
+    from difflib import get_close_matches  # late: only errors need it
+
     folded: dict[str, str] = {}
     for name in known:
         folded.setdefault(name.lower(), name)

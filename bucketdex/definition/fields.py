@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -26,6 +27,7 @@ SYSTEM_TYPES = {
 NAME_LENGTH_MAX = 200
 DATE_DIRECTIVES = frozenset("YymdjbBaAUWGVu%")
 TIME_DIRECTIVES = DATE_DIRECTIVES | frozenset("HIMSfpz")
+_SAMPLE = datetime(2026, 12, 31, 23, 59, 58, 999999, UTC)
 _DIRECTIVE = re.compile("%(.?)", re.DOTALL)
 _UNFIT_FOR_NAMES = re.compile(r'[\x00-\x1f\x7f"\\\ud800-\udfff]')
 
@@ -179,6 +181,10 @@ def _check_layout(entry: Entry, field: Field) -> None:
             )
     if not {"Y", "y", "G"} & set(directives):
         raise entry.error("the format has no year", 'write a strptime format such as "%d/%m/%Y"')
+    try:
+        datetime.strptime(_SAMPLE.strftime(layout), layout)
+    except (ValueError, re.error):
+        raise entry.error("the format can't be read back", "use each directive once; %G needs %V and %u") from None
     if field.type is FieldType.TIMESTAMP and "z" not in directives and field.timezone is None:
         raise entry.error("the format has no zone", 'add timezone = "UTC" (or another), or %z to the format')
 

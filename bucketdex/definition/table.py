@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -96,6 +95,8 @@ class TableDefinition(msgspec.Struct, frozen=True):
     @classmethod
     def load(cls, path: str | Path) -> TableDefinition:
         """The definition in a TOML file; the table is named as the file."""
+        import tomllib  # late: readers of an index load no files
+
         path = Path(path)
         try:
             plain = tomllib.loads(path.read_text("utf-8-sig"))

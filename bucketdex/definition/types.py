@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, time, tzinfo
 from decimal import Decimal
 from functools import lru_cache
+from operator import index
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bucketdex.definition.kinds import Canonical, FieldType, ValueTypeError
@@ -217,9 +218,20 @@ def _literal(field: Field, value: object) -> Canonical:
         if isinstance(value, str):
             return date_text(value)
         raise ValueTypeError("not a date or its text")
-    if field.type is FieldType.INT and type(value) is float and value.is_integer():
+    if field.type is FieldType.INT and isinstance(value, float) and value.is_integer():
         return int_value(int(value))  # a Python float is exact; only one read from a file may have been rounded
-    return _JSON[field.type](str(value) if isinstance(value, str) else value)
+    return _JSON[field.type](_builtin(value))
+
+
+def _builtin(value: object) -> object:
+    """A scalar of a subclass or of NumPy as the built-in type that it stands for."""
+    for kind in (bool, str, float, Decimal):
+        if isinstance(value, kind):
+            return kind(value)
+    try:
+        return index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return value
 
 
 def _timestamp_literal(local: tzinfo | None, value: object) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bucketdex.definition import (
     CsvOptions,
@@ -198,6 +200,8 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     (changed("fields", "at", "format", to="epoch_s"), "fields.at.timezone", "remove it"),
     (changed("fields", "at", "format", to="%d/%m"), "fields.at.format", "no year"),
     (changed("fields", "at", "format", to="%d/%m/%Y %Q"), "fields.at.format", "%Q"),
+    (changed("fields", "at", "format", to="%Y %d %d"), "fields.at.format", "each directive once"),
+    (changed("fields", "at", "format", to="%G"), "fields.at.format", "%V"),
     (changed("fields", "at", "format", to="%Y %Z"), "fields.at.format", "%Z"),
     (changed("fields", "at", "format", to="%Y %"), "fields.at.format", "%"),
     (changed("fields", "at", to={"type": "timestamp", "format": "%Y-%m-%d"}), "fields.at.format", "timezone"),
@@ -263,6 +267,38 @@ def test_an_error_names_file_entry_and_remedy(plain: dict[str, Any], entry: str,
     assert entry in message
     assert hint in message
     assert "; " in message
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 2**70) | st.floats() | st.text(max_size=5) | st.dates(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+def places(plain: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    inner = (
+        [place for key, value in plain.items() for place in places(value, (*path, key))]
+        if isinstance(plain, dict)
+        else []
+    )
+    return [path, *inner]
+
+
+@given(st.sampled_from(places(PLAIN)[1:]), JUNK)
+def test_whatever_stands_in_an_entry_gives_a_definition_or_a_definition_error(
+    place: tuple[str, ...], junk: Any
+) -> None:
+    plain = copy.deepcopy(PLAIN)
+    inner = plain
+    for step in place[:-1]:
+        inner = inner[step]
+    inner[place[-1]] = junk
+    try:
+        table = TableDefinition.from_dict("t", plain)
+    except DefinitionError:
+        return
+    assert TableDefinition.from_dict("t", table.to_dict()) == table
 
 
 def test_multi_valued_fields_have_their_limits() -> None:

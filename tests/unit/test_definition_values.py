@@ -314,6 +314,18 @@ def test_literals(kind: str, value: Any, canonical: Any) -> None:
     assert same(from_literal(field(kind), value), canonical)
 
 
+def test_literals_of_subclasses_and_numpy_scalars() -> None:
+    numpy = pytest.importorskip("numpy")
+    assert same(from_literal(field("int"), numpy.int64(5)), 5)
+    assert same(from_literal(field("float"), numpy.float64(1.5)), 1.5)
+    assert same(from_literal(field("string"), numpy.str_("x")), "x")
+    assert same(from_literal(field("string"), FieldType.INT), "int")
+    assert same(from_literal(field("decimal"), numpy.uint8(5)), "5")
+    for kind in ("int", "float", "decimal", "string"):
+        with pytest.raises(QueryError):
+            from_literal(field(kind), numpy.bool_(True))
+
+
 def test_naive_literals_are_local_to_the_fields_zone() -> None:
     berlin = field("timestamp", timezone="Europe/Berlin")
     assert from_literal(berlin, datetime(2026, 7, 1, 12)) == "2026-07-01T10:00:00.000000Z"
