@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import ClassVar
 
@@ -10,6 +11,8 @@ import aws_cdk as cdk
 from infra.bucket_index import BucketIndex
 from infra.bundle import Target, this_machine
 from infra.stack import BucketdexStack
+
+LAMBDA_CONCURRENCY_MIN = 2
 
 
 class LocalBucketIndex(BucketIndex):
@@ -21,5 +24,7 @@ class LocalBucketIndex(BucketIndex):
 if __name__ == "__main__":
     stack, tables = sys.argv[1:]
     app = cdk.App()
-    BucketdexStack(app, stack, tables=tables, construct=LocalBucketIndex)
+    # Functions share this machine's cores: more at once only start more interpreters, for smaller batches.
+    concurrency = max(LAMBDA_CONCURRENCY_MIN, os.cpu_count() or 1)
+    BucketdexStack(app, stack, tables=tables, max_concurrency=concurrency, construct=LocalBucketIndex)
     app.synth()

@@ -19,10 +19,11 @@ class BucketdexStack(cdk.Stack):
         id: str,  # noqa: A002 (as CDK names it)
         *,
         tables: str | Path,
+        max_concurrency: int = 8,
         construct: type[BucketIndex] = BucketIndex,
     ) -> None:
         super().__init__(scope, id, description="Bucketdex: an S3 bucket that answers questions")
-        self.index = construct(self, "Index", tables=tables)
+        self.index = construct(self, "Index", tables=tables, max_concurrency=max_concurrency)
         self._output("DataBucketName", self.index.data_bucket.bucket_name)
         self._output("IndexBucketName", self.index.index_bucket.bucket_name)
         self._output("TopicArn", self.index.topic.topic_arn)

@@ -40,19 +40,21 @@ def deploy(
     cdk = str(tools.cdk_command(home))
     app = shlex.join([sys.executable, "-m", "infra.local_app", stack, str(folder)])
     # An output folder of its own, so that another synthesis in the checkout can't get into the way.
-    common = ["--app", app, "--output", str(home / "cdk.out"), "--no-notices", "--no-color"]
+    synthesis = ["--app", app, "--output", str(home / "cdk.out")]
     if not deployment.bootstrapped:
         progress("preparing the emulated account (cdk bootstrap)")
-        _cdk([cdk, "bootstrap", f"aws://{ACCOUNT}/{REGION}", *common], deployment)
+        _cdk([cdk, "bootstrap", f"aws://{ACCOUNT}/{REGION}"], deployment, home)
         deployment.bootstrapped = True
         save(deployment)
     progress("deploying (cdk deploy)")
     outputs = home / "outputs.json"
-    _cdk([cdk, "deploy", stack, *common, "--require-approval", "never", "--outputs-file", str(outputs)], deployment)
+    options = [*synthesis, "--require-approval", "never", "--outputs-file", str(outputs)]
+    _cdk([cdk, "deploy", stack, *options], deployment, PROJECT)
     deployment.stack, deployment.outputs = stack, json.loads(outputs.read_text())[stack]
     save(deployment)
     return deployment
 
 
-def _cdk(command: list[str], deployment: Deployment) -> None:
-    tools.run(command, timeout_s=DEPLOY_TIMEOUT_S, variables=deployment.variables(), cwd=PROJECT)
+def _cdk(command: list[str], deployment: Deployment, cwd: Path) -> None:
+    quietly = [*command, "--no-notices", "--no-color"]
+    tools.run(quietly, timeout_s=DEPLOY_TIMEOUT_S, variables=deployment.variables(), cwd=cwd)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import boto3
 import msgspec
-from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
 from aws_lambda_powertools.utilities.data_classes import SQSEvent, event_source
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
@@ -18,6 +19,9 @@ from functions.indexer.queue import EventQueue
 from functions.indexer.report import report
 from functions.maintenance_queue import MaintenanceQueue
 from functions.observability import logger, metrics, tracer
+
+if TYPE_CHECKING:  # the module behind it takes 0.1 s of every cold start
+    from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
 
 
 class Settings(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from bucketdex.runtime import system_runtime
 from bucketdex.storage import open_index_store
 from functions.configuration import deployed_tables, from_environment
 from functions.maintenance_queue import MaintenanceQueue
-from functions.observability import logger, metrics, tracer
+from functions.observability import logger, tracer
 from functions.registrar.custom_resource import register, respond
 
 
@@ -31,7 +31,6 @@ maintenance = MaintenanceQueue(boto3.client("sqs"), system_runtime(), settings.m
 
 
 @logger.inject_lambda_context
-@metrics.log_metrics(capture_cold_start_metric=True)
 @tracer.capture_lambda_handler(capture_response=False)
 @event_source(data_class=CloudFormationCustomResourceEvent)
 def handler(event: CloudFormationCustomResourceEvent, context: LambdaContext) -> None:
