@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from bucketdex.storage.entries import FileEntry
-from bucketdex.storage.filter import build_filter
+from bucketdex.storage.filter import build_filter, digests
 from bucketdex.storage.format import FILE_FORMAT, FILE_READER, EncodedFile, Footer, separator
 from bucketdex.storage.zstd import FrameCompressor, compress, skippable
 
@@ -111,14 +111,17 @@ class RunWriter:
         self._size += len(frame)
         self._last = keys[-1]
         if self._with_filter:
-            self._components.update([key.partition("\x00")[0] for key in keys])
+            components = dict.fromkeys([key.partition("\x00")[0] for key in keys])  # equal ones are neighbours
+            components.pop(self._component, None)  # in the file already
+            self._digests += digests(components)
+            self._component = keys[-1].partition("\x00")[0]
 
     def _end(self) -> EncodedFile:
         assert self._last is not None
         parts = self._frames
         shape = (0, 0)
         if self._with_filter:
-            filter_frames, shape = build_filter(self._components)
+            filter_frames, shape = build_filter(self._digests)
             parts.append(filter_frames)
         index = Footer(
             FILE_FORMAT,
@@ -156,7 +159,8 @@ class RunWriter:
         self._sizes: list[int] = []
         self._rows: list[int] = []
         self._weights_net: list[int] = []
-        self._components: set[str] = set()
+        self._digests: list[int] = []  # for the filter
+        self._component: str | None = None  # the last one among them
 
 
 def _weighted(line: bytes, weight: int) -> bytes:

@@ -8,7 +8,7 @@ Errors" (1970), with all probes of a key in one partition.
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Final
 from zlib import crc32
 
@@ -28,18 +28,22 @@ _SHIFTS: Final = (49, 34, 19, 4)  # of four probes: 15 bits each of the product,
 _ASCII_DIGITS: Final = bytes([48, 49]) + bytes(254)  # 0 and 1 as digits
 
 
-def build_filter(components: Collection[str]) -> tuple[bytes, tuple[int, int]]:
-    """The frames of a filter over distinct first components, and (partitions, bytes in each)."""
-    wanted = max(PARTITION_BYTES_MIN, -(-len(components) * BITS_PER_KEY // 8))
+def digests(components: Iterable[str]) -> Iterable[int]:
+    """What a filter keeps of first components (without their U+0000)."""
+    return map(crc32, map(str.encode, components))
+
+
+def build_filter(digests: Collection[int]) -> tuple[bytes, tuple[int, int]]:
+    """The frames of a filter over the digests of distinct first components, and (partitions, bytes in each)."""
+    wanted = max(PARTITION_BYTES_MIN, -(-len(digests) * BITS_PER_KEY // 8))
     size = min(PARTITION_BYTES_MAX, 1 << (wanted - 1).bit_length())
     count = -(-wanted // size)
     # A byte for each bit: setting one is a single store, and all are packed at once at the end.
     flags = bytearray(count * size * 8)
     width, mask = size * 8, size * 8 - 1
-    for component in components:
-        digest = crc32(component.encode())
+    for digest in digests:
         base = digest % count * width
-        product = digest * _GOLDEN
+        product = digest * _GOLDEN  # the shifts are written out: this loop is most of what a filter costs
         flags[base + (product >> 49 & mask)] = 1
         flags[base + (product >> 34 & mask)] = 1
         flags[base + (product >> 19 & mask)] = 1

@@ -4,14 +4,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bucketdex.storage import FileEntry, filter_request, may_contain
-from bucketdex.storage.filter import build_filter, filter_bytes
+from bucketdex.storage.filter import build_filter, digests, filter_bytes
 
 
 class Filter:
     """A filter in a file that is nothing else, with a footer of 5 bytes."""
 
     def __init__(self, components: list[str]) -> None:
-        self.frames, shape = build_filter(components)
+        self.frames, shape = build_filter(list(digests(components)))
         self.entry = FileEntry("p", "", "", 0, 0, len(self.frames) + 5, 5, shape)
         assert filter_bytes(shape) == len(self.frames)
 
@@ -56,7 +56,7 @@ def test_few_that_are_not_there_are_admitted() -> None:
 
 def test_a_full_filter_is_ten_bits_a_key() -> None:
     for count in (1, 12, 13, 3276, 3277, 100_000):
-        frames, (partitions, size) = build_filter([f"={n}" for n in range(count)])
+        frames, (partitions, size) = build_filter(list(digests(f"={n}" for n in range(count))))
         assert 16 <= size <= 4096
         assert size & (size - 1) == 0
         assert partitions * size * 8 >= 10 * count
@@ -64,6 +64,6 @@ def test_a_full_filter_is_ten_bits_a_key() -> None:
 
 
 def test_the_bits_never_change() -> None:
-    frames, shape = build_filter(["=a", "=b", "=c"])
+    frames, shape = build_filter(list(digests(["=a", "=b", "=c"])))
     assert shape == (1, 16)
     assert frames.hex() == "502a4d18140000004ec85d4740020000200128010a00000010480000"
