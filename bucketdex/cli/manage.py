@@ -38,10 +38,14 @@ def status(
 ) -> None:
     """Print a table's generation, counts and what waits for compaction."""
     facts = session(context).table(table, index).status()
+    if form is Format.JSON:
+        write_json(facts)
+        return
+    views = [{"view": name, **view} for name, view in facts.pop("views").items()]
     if form is Format.TABLE:
         write_facts(facts)
-    else:
-        write_json(facts)
+        print()
+    write_rows(views, ("view", "state", "runs", "rows", "bytes", "lag"), form)
 
 
 def compact(

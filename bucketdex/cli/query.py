@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
@@ -11,9 +11,9 @@ import typer
 from bucketdex.cli.output import Format, note, write_facts, write_json, write_rows
 from bucketdex.cli.session import FormatOption, IndexOption, LimitOption, TableArgument, WhereOption, session
 from bucketdex.cli.where import where as condition
-from bucketdex.definition.fields import Field
-from bucketdex.definition.table import TableDefinition
-from bucketdex.errors import QueryError
+from bucketdex.client.summary import find_summary
+from bucketdex.definition import Field, GroupTerm, TableDefinition
+from bucketdex.errors import MultipleRecordsError, QueryError
 
 REJECT_COLUMNS = ("_key", "_at", "kind", "line", "field", "value", "reason")
 
@@ -75,9 +75,12 @@ def get(
     source = session(context).table(table, index)
     columns = [*_fields(source.definition), "_key"]
     if every:
-        write_rows(source.where(_key=key), columns, form)
+        write_rows(source.records(key), columns, form)
         return
-    row = source.get(key, default=None)
+    try:
+        row = source.get(key)
+    except MultipleRecordsError as error:
+        raise MultipleRecordsError(f"{key!r} holds several records: get them with --all") from error
     if row is None:
         raise QueryError(f"table {table!r} has no record of {key!r} (rejected? see: bucketdex rejects {table})")
     if form is Format.TABLE:
@@ -99,13 +102,10 @@ def summary(
 ) -> None:
     """Print a summary's groups and measures; conditions are on its groups."""
     source = session(context).table(table, index)
-    groups = source.summary(name)
-    declared = next(item for item in source.definition.summaries if item.name == name)
-    columns = {term.name: _group_field(source.definition, term) for term in declared.group_by}
-    if where:
-        groups = groups.where(*(condition(text, columns) for text in where))
-    rows = islice(groups.rows(), limit)
-    write_rows(rows, [*columns, *(measure.name for measure in declared.measures)], form)
+    declared = find_summary(source.definition, name)
+    groups = {term.name: _group_field(source.definition, term) for term in declared.group_by}
+    found = source.summary(name).where(*(condition(text, groups) for text in where or ()))
+    write_rows(islice(found, limit), [*groups, *(measure.name for measure in declared.measures)], form)
 
 
 def rejects(
@@ -126,6 +126,6 @@ def _fields(definition: TableDefinition) -> dict[str, Field]:
     return {field.name: field for field in definition.fields}
 
 
-def _group_field(definition: TableDefinition, term: Any) -> Field:
+def _group_field(definition: TableDefinition, term: GroupTerm) -> Field:
     """A group term as a field that conditions can be written on: day(created_at) is the string field created_at_day."""
     return msgspec.structs.replace(definition.field(term.field), name=term.name, type=term.type)

@@ -9,8 +9,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-from bucketdex.definition.fields import Field
-from bucketdex.definition.types import FieldType
+from bucketdex.definition import Field, FieldType
 from bucketdex.errors import QueryError
 from bucketdex.query.expression import Expression, col
 

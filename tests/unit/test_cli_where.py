@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bucketdex.cli.where import Condition, parse, where
-from bucketdex.definition.fields import Field
-from bucketdex.definition.types import FieldType
+from bucketdex.definition import Field, FieldType
 from bucketdex.errors import QueryError
 from bucketdex.query.expression import Comparison, Operator
 
