@@ -116,7 +116,7 @@ def datetime_text(value: datetime, zone: tzinfo | None) -> str:
     """The canonical form of a datetime; a naive one is local time in `zone`, or an error without it."""
     if value.tzinfo is None:
         if zone is None:
-            raise ValueTypeError("no time zone")
+            raise ValueTypeError("no time zone: write Z or an offset, or declare the field's timezone")
         value = value.replace(tzinfo=zone)
     try:
         return utc_text(value.astimezone(UTC))
