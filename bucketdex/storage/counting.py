@@ -64,9 +64,9 @@ class CountingStore(ObjectStore):
             self._count("get", request.key, rounds=int(index == 0), read=size)
         return answers
 
-    def open(self, key: str) -> OpenObject:
+    def open(self, key: str, *, storage_class: bool = False) -> OpenObject:
         self._count("get", key)
-        opened = self.inner.open(key)
+        opened = self.inner.open(key, storage_class=storage_class)
 
         def counted() -> Iterator[bytes]:
             for chunk in opened.chunks():

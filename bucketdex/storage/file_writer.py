@@ -48,6 +48,18 @@ class RunWriter:
         self._last: str | None = None  # the largest key in a block
         self._begin()
 
+    def _begin(self) -> None:
+        self._frames: list[bytes] = []
+        self._size = 0
+        self._separators: list[str] = []
+        self._offsets: list[int] = []
+        self._lengths: list[int] = []
+        self._sizes: list[int] = []
+        self._rows: list[int] = []
+        self._weights_net: list[int] = []
+        self._digests: list[int] = []  # for the filter
+        self._component: str | None = None  # the last one among them
+
     def add(self, keys: list[str], lines: list[bytes], weights: list[int] | None = None) -> list[EncodedFile]:
         """Take the next lines (JSON objects with at least one member, without `_w` and newline) with their sort keys
         and non-zero weights (None: all 1); return the files that are complete. The lists are not changed."""
@@ -149,18 +161,6 @@ class RunWriter:
         )
         self._begin()
         return EncodedFile(body, entry)
-
-    def _begin(self) -> None:
-        self._frames: list[bytes] = []
-        self._size = 0
-        self._separators: list[str] = []
-        self._offsets: list[int] = []
-        self._lengths: list[int] = []
-        self._sizes: list[int] = []
-        self._rows: list[int] = []
-        self._weights_net: list[int] = []
-        self._digests: list[int] = []  # for the filter
-        self._component: str | None = None  # the last one among them
 
 
 def _weighted(line: bytes, weight: int) -> bytes:

@@ -28,6 +28,8 @@ def is_odd(key: str) -> bool:
 class ObstoreStore(ObjectStore):
     """Any obstore store that has conditional updates. `prefix` is "" or ends with "/". Odd keys are refused."""
 
+    _storage_class = "STANDARD"  # where obstore names none
+
     def __init__(self, url: str, inner: Any, prefix: str = "") -> None:
         self.url = url
         self._inner = inner
@@ -37,11 +39,11 @@ class ObstoreStore(ObjectStore):
         path = self._path(request.key)
         try:
             result = self._inner.get(path, options=_options(request))
-            return _got(request.key, result, result.bytes().to_bytes())
+            return self._got(request.key, result, result.bytes().to_bytes())
         except Exception as error:
             raise self._failure(error, "GET", request.key) from error
 
-    def open(self, key: str) -> OpenObject:
+    def open(self, key: str, *, storage_class: bool = False) -> OpenObject:
         path = self._path(key)
 
         def read(request: GetRequest) -> GetResult:
@@ -52,7 +54,7 @@ class ObstoreStore(ObjectStore):
             return result
 
         first = read(GetRequest(key))
-        info = _got(key, first, b"")
+        info = self._got(key, first, b"")
 
         def reopen(offset: int) -> Iterator[bytes]:
             result = read(GetRequest(key, start=offset, if_match=info.etag))
@@ -118,6 +120,20 @@ class ObstoreStore(ObjectStore):
     def with_retries(self, enabled: bool) -> ObjectStore:
         return self
 
+    def _got(self, key: str, result: GetResult, body: bytes) -> Got:
+        meta = result.meta
+        attributes = dict(result.attributes)
+        return Got(
+            key,
+            body,
+            meta["e_tag"] or "",
+            meta["size"],
+            meta["last_modified"].timestamp(),
+            content_type=attributes.pop("Content-Type", ""),
+            storage_class=attributes.pop("Storage-Class", self._storage_class),
+            metadata={name: value for name, value in attributes.items() if name not in _HEADERS},
+        )
+
     def _path(self, key: str) -> str:
         if is_odd(key):
             raise StorageError(
@@ -141,21 +157,6 @@ def _options(request: GetRequest) -> GetOptions | None:
     if request.if_none_match is not None:
         options["if_none_match"] = request.if_none_match
     return options or None
-
-
-def _got(key: str, result: GetResult, body: bytes) -> Got:
-    meta = result.meta
-    attributes = dict(result.attributes)
-    return Got(
-        key,
-        body,
-        meta["e_tag"] or "",
-        meta["size"],
-        meta["last_modified"].timestamp(),
-        content_type=attributes.pop("Content-Type", ""),
-        storage_class=attributes.pop("Storage-Class", "STANDARD"),
-        metadata={name: value for name, value in attributes.items() if name not in _HEADERS},
-    )
 
 
 _HEADERS: Final = frozenset({"Content-Disposition", "Content-Encoding", "Content-Language", "Cache-Control"})

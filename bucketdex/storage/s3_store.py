@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 class S3IndexStore(ObstoreStore):
     """An index bucket on S3. Its keys are ours, so obstore serves every operation."""
 
+    _storage_class = ""  # obstore drops S3's header
+
     def __init__(self, settings: S3Settings, *, retries: bool = True) -> None:
         super().__init__(
             f"s3://{settings.bucket}/{settings.prefix}".rstrip("/"), settings.obstore(retries), settings.prefix
@@ -60,8 +62,8 @@ class S3DataStore(S3IndexStore):
         except Exception as error:
             raise self._boto_failure(error, "GET", request.key) from error
 
-    def open(self, key: str) -> OpenObject:
-        if not self._needs_boto(key):
+    def open(self, key: str, *, storage_class: bool = False) -> OpenObject:
+        if not storage_class and not self._needs_boto(key):
             return super().open(key)
 
         def read(request: GetRequest) -> GetObjectOutputTypeDef:

@@ -27,7 +27,8 @@ class GetRequest(NamedTuple):
 
 
 class Got(msgspec.Struct):
-    """An object, or a range of it. `size` is that of the whole object; `last_modified` in seconds since the epoch."""
+    """An object, or a range of it. `size` is that of the whole object; `last_modified` in seconds since the epoch;
+    `storage_class` is "" where it wasn't asked for and isn't known (see `ObjectStore.open`)."""
 
     key: str
     body: bytes
@@ -36,7 +37,7 @@ class Got(msgspec.Struct):
     last_modified: float
     metadata: dict[str, str] = msgspec.field(default_factory=dict)
     content_type: str = ""
-    storage_class: str = "STANDARD"
+    storage_class: str = ""
 
 
 class Listed(NamedTuple):
@@ -82,8 +83,11 @@ class ObjectStore(ABC):
         """One object or range. A range past the end of the object is an error; one that reaches past it is cut."""
 
     @abstractmethod
-    def open(self, key: str) -> OpenObject:
-        """Start to read a whole object: one GET, and one more by If-Match and Range for each broken connection."""
+    def open(self, key: str, *, storage_class: bool = False) -> OpenObject:
+        """Start to read a whole object: one GET, and one more by If-Match and Range for each broken connection.
+
+        With `storage_class` that is known too; on S3 it takes the slower client, so ask only where it is needed.
+        """
 
     @abstractmethod
     def put(self, key: str, body: bytes, *, if_match: str | None = None, if_absent: bool = False) -> str:

@@ -112,6 +112,7 @@ def test_every_key_reads_exactly_its_own_object(client: Any, bucket: str) -> Non
         assert store.get(GetRequest(key, 8, if_match=got.etag)).body == key.encode()
         opened = store.open(key)
         assert opened.info == msgspec.structs.replace(got, body=b"")
+        assert store.open(key, storage_class=True).info.storage_class == "STANDARD"
         assert b"".join(opened.chunks()) == body
         opened.close()
         with pytest.raises(NotModifiedError):
@@ -208,6 +209,17 @@ def test_what_cannot_be_read_is_told_apart_from_what_is_gone(client: Any, bucket
         with pytest.raises(StorageError, match="no such bucket") as failure:
             open_data_store("s3://no-such-bucket").get(GetRequest(key))
         assert not isinstance(failure.value, KeyMissingError)
+
+
+def test_the_storage_class_is_told_where_it_is_asked_for(client: Any, bucket: str) -> None:
+    store = CountingStore(open_data_store(f"s3://{bucket}"))
+    for key in ("k", "k//"):
+        client.put_object(Bucket=bucket, Key=key, Body=b"body", StorageClass="STANDARD_IA")
+        opened = store.open(key, storage_class=True)
+        assert opened.info.storage_class == "STANDARD_IA"
+        assert b"".join(opened.chunks()) == b"body"
+    assert store.open("k").info.storage_class == ""
+    assert store.requests == {"get": 3}
 
 
 def test_tags(client: Any, bucket: str) -> None:

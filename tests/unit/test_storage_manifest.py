@@ -242,7 +242,7 @@ class ToxicStore(ObjectStore):
         current = decode_manifest(got.body)
         self.inner.put(PATH, encode_manifest(following(current, f"rival{current.generation + 1}")), if_match=got.etag)
 
-    def open(self, key: str) -> OpenObject:
+    def open(self, key: str, *, storage_class: bool = False) -> OpenObject:
         raise NotImplementedError
 
     def delete_many(self, keys: Sequence[str]) -> None:
