@@ -1,0 +1,185 @@
+"""A table as the user holds it: look-ups, queries, its state, and changes made in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from bucketdex.client.context import Context
+from bucketdex.client.grouped import GroupedQuery
+from bucketdex.client.objects import encode_record, key_for
+from bucketdex.client.query import Query
+from bucketdex.client.state import object_state, reject_rows, table_status
+from bucketdex.client.summary import SummaryQuery
+from bucketdex.definition import TableDefinition
+from bucketdex.engine import ApplyResult, Event
+from bucketdex.errors import BucketdexError, MultipleRecordsError
+from bucketdex.query.expression import Column, Expression, Ordering
+from bucketdex.query.reader import Reader
+from bucketdex.storage import GetRequest
+
+POLL_SECONDS = 0.2
+
+
+class Table:
+    """One table of a Database. Safe between threads; every question is answered from the newest snapshot."""
+
+    def __init__(self, context: Context, name: str) -> None:
+        self._context = context
+        self.name = name
+
+    @property
+    def definition(self) -> TableDefinition:
+        """The definition that the index was made by, as of the last look at it. No request."""
+        return self._context.session.known(self.name).definition
+
+    def query(self) -> Query:
+        """All rows, to be narrowed: iterating over it lists the table by key."""
+        return Query(self._context, self.name)
+
+    def where(self, /, *conditions: Expression, **equals: object) -> Query:
+        """The rows that meet all conditions: `where(col.amount >= 100, country="DE")`."""
+        return self.query().where(*conditions, **equals)
+
+    def order_by(self, *columns: str | Column | Ordering) -> Query:
+        """All rows in this order."""
+        return self.query().order_by(*columns)
+
+    def select(self, *columns: str | Column) -> Query:
+        """All rows, with these columns only."""
+        return self.query().select(*columns)
+
+    def limit(self, count: int) -> Query:
+        """The first rows by key."""
+        return self.query().limit(count)
+
+    def allow_scan(self) -> Query:
+        """All rows; what is asked of them may read the whole table."""
+        return self.query().allow_scan()
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """All rows by key."""
+        return iter(self.query())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows by key."""
+        return self.query().rows()
+
+    def keys(self) -> list[str]:
+        """The keys of all objects that have rows."""
+        return self.query().keys()
+
+    def count(self) -> int:
+        """The number of rows, from the recorded counts."""
+        return self.query().count()
+
+    def group_by(self, *terms: str | Column) -> GroupedQuery:
+        """Groups of all rows; see `Query.group_by`."""
+        return self.query().group_by(*terms)
+
+    def aggregate(self, **measures: str) -> dict[str, Any]:
+        """Measures of all rows; see `Query.aggregate`."""
+        return self.query().aggregate(**measures)
+
+    def distinct(self, column: str | Column) -> list[Any]:
+        """The distinct values of a column in order; see `Query.distinct`."""
+        return self.query().distinct(column)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The row of an object that holds one record, or `default`. One round trip when warm, three cold.
+
+        MultipleRecordsError when it holds several: use `records`.
+        """
+        found = self.where(_key=key).limit(2).rows()
+        if len(found) > 1:
+            raise MultipleRecordsError(f"{key!r} holds several records: use records({key!r})")
+        return found[0] if found else default
+
+    def records(self, key: str) -> list[dict[str, Any]]:
+        """The rows of all records of an object, in their order; none for a key that isn't indexed."""
+        return self.where(_key=key).order_by("_at").rows()
+
+    def summary(self, name: str) -> SummaryQuery:
+        """A stored summary. Asking it raises QueryError where there is none of that name."""
+        return SummaryQuery(self._context, self.name, name)
+
+    def rejects(self, key: str | None = None) -> list[dict[str, Any]]:
+        """What could not be indexed, of one object or of all, by key: `_key`, `_at`, `kind`, `line`, `field`, `value`
+        (cut; None of sensitive fields) and `reason`. Of one object as many as the index keeps.
+        """
+        return list(reject_rows(self._context, self.name, key))
+
+    def status(self) -> dict[str, Any]:
+        """The generation and how many objects, rows and rejects it has; what waits for compaction, view by view."""
+        return table_status(self._context, self.name)
+
+    def put(self, record: Mapping[str, Any], key: str | None = None) -> str:
+        """Writes a record as an object of its own and returns its key: the one given, the one that its key template
+        makes of the record, or a new one under its prefix. One PUT.
+
+        The index follows by the object's event, a second or two later (`wait_for`); where no stack manages the table, at once.
+        """
+        return self.put_many([record], key)
+
+    def put_many(self, records: Iterable[Mapping[str, Any]], key: str | None = None) -> str:
+        """Writes records as one object and returns its key. One PUT. Several need a table of NDJSON."""
+        listed = list(records)
+        definition = self.definition
+        key = key_for(definition, listed, self._context.runtime) if key is None else key
+        if definition.match(key) is None:
+            raise BucketdexError(f"{key!r} is no key of table {self.name!r}, so it would never be indexed")
+        self._context.data.put(key, encode_record(definition, listed))
+        self._index_here([key])
+        return key
+
+    def delete(self, key: str) -> None:
+        """Deletes the object. Its rows go as `put` says."""
+        self._context.data.delete_many([key])
+        self._index_here([key])
+
+    def wait_for(self, key: str, timeout: float = 60.0, etag: str | None = None) -> dict[str, Any]:
+        """Waits until an object is indexed (as of `etag`, where given) and returns what the index says of it: `etag`, `records`, `rejects`, ...
+
+        Asks every 0.2 s; `timeout` in seconds. BucketdexError when it runs out.
+        """
+        runtime = self._context.runtime
+        deadline = runtime.now() + timeout
+        while True:
+            state = object_state(self._context, self.name, key)
+            if state is not None and etag in (None, state["etag"]):
+                return state
+            if runtime.now() >= deadline:
+                raise BucketdexError(
+                    f"{key!r} was not indexed within {timeout:g} s: see status() and the dead letter queue"
+                )
+            runtime.sleep(POLL_SECONDS)
+
+    def reindex(self, keys: Iterable[str]) -> ApplyResult:
+        """Applies these objects now, in this process, as a function does with a batch of events. Returns what became of them.
+
+        One GET an object, one commit. The first failure of an object is raised once the others are done.
+        """
+        listed = [keys] if isinstance(keys, str) else list(keys)
+        _ = self._context.data
+        result = self._context.engine.apply(self.name, [Event(key) for key in listed])
+        for key, error in result.failed.items():
+            raise BucketdexError(f"{len(result.failed)} objects were not indexed, {key!r} first: {error}") from error
+        return result
+
+    def compact(self, view: str | None = None, *, full: bool = False) -> None:
+        """Folds a view's commits and runs, or all views': at most two runs each are left, with `full` one. Changes no answer."""
+        self._context.engine.compact(self.name, view, mode="full" if full else "tidy")
+
+    def __repr__(self) -> str:
+        return f"<Table {self.name!r} of {self._context.index.url}>"
+
+    def _index_here(self, keys: list[str]) -> None:
+        def managed(reader: Reader, _: None) -> bool:
+            return reader.known.manifest.managed_by is not None
+
+        if not self._context.session.read(self.name, _nothing, managed):
+            self.reindex(keys)
+
+
+def _nothing(_: Reader) -> tuple[None, list[GetRequest]]:
+    return None, []
