@@ -37,7 +37,7 @@ def deploy(
     deployment = start(directory=directory, progress=progress)
     home = Path(deployment.directory)
     progress("installing the CDK command line")
-    cdk = str(tools.cdk_command(home))
+    cdk = str(tools.cdk_command())
     app = shlex.join([sys.executable, "-m", "infra.local_app", stack, str(folder)])
     # An output folder of its own, so that another synthesis in the checkout can't get into the way.
     synthesis = ["--app", app, "--output", str(home / "cdk.out")]

@@ -32,7 +32,7 @@ def quiet(_: str) -> None:
 def start(*, port: int | None = None, directory: str | Path | None = None, progress: Progress = quiet) -> Deployment:
     """The running emulator, started when none runs; its data lives as long as the process.
 
-    port: a free one when not given. directory: where tools and state live (`.bucketdex` in the checkout).
+    port: a free one when not given. directory: where its state lives, for a second one beside that of the checkout.
     progress: told what is being done. LocalDeploymentError when it doesn't answer in time.
     """
     home = state_directory(directory)
@@ -42,11 +42,11 @@ def start(*, port: int | None = None, directory: str | Path | None = None, progr
             raise LocalDeploymentError(f"the emulator already runs at {found.endpoint}; stop it first")
         return found
     progress("installing the emulator")
-    python = tools.emulator_python(home)
+    python = tools.emulator_python()
     chosen = port or _free_port()
     progress(f"starting the emulator on port {chosen}")
     temporary = home / "tmp"
-    shutil.rmtree(temporary, ignore_errors=True)  # unpacked functions of an earlier run
+    shutil.rmtree(temporary, ignore_errors=True)  # functions that an earlier run unpacked
     temporary.mkdir(parents=True)
     deployment = Deployment(endpoint=f"http://{HOST}:{chosen}", pid=0, directory=str(home))
     variables = {
@@ -118,7 +118,7 @@ def _is_ours(deployment: Deployment) -> bool:
             return False
         ps = ["/bin/ps", "-o", "command=", "-p", str(deployment.pid)]
         command = subprocess.run(ps, capture_output=True, text=True, check=False).stdout  # noqa: S603
-    return f"{deployment.directory}/ministack/" in command
+    return str(tools.TOOLS) in command and "ministack" in command
 
 
 def _answers(deployment: Deployment) -> bool:

