@@ -58,7 +58,7 @@ class RunWriter:
         self._rows: list[int] = []
         self._weights_net: list[int] = []
         self._digests: list[int] = []  # for the filter
-        self._component: str | None = None  # the last one among them
+        self._component = "\x00"  # the last one among them (this is none)
 
     def add(self, keys: list[str], lines: list[bytes], weights: list[int] | None = None) -> list[EncodedFile]:
         """Take the next lines (JSON objects with at least one member, without `_w` and newline) with their sort keys
