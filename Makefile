@@ -51,9 +51,9 @@ demo-stop: $(STAMP) ## stop the local deployment and delete its data
 bench: $(STAMP) ## print the counted requests and measured rates
 	$(BIN)/python -m benchmarks
 
-docs: $(STAMP) ## write docs/cli.md from the command line's help, and print the cost figures
+docs: $(STAMP) ## write docs/cli.md and the cost figures of the README
 	$(BIN)/python -m bucketdex.cli.reference > docs/cli.md
-	$(BIN)/python benchmarks/cost.py
+	$(BIN)/python benchmarks/cost.py README.md
 
 clean: ## delete the environment, caches and local state
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info cdk.out .bucketdex
