@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from bucketdex.definition.table import TableDefinition
 from bucketdex.source.converter import csv_converter
-from bucketdex.source.csvlines import text_lines
+from bucketdex.source.csvlines import MARK_BYTES_MAX, marked_encoding, text_lines
 from bucketdex.source.csvrecords import Records, csv_records
 from bucketdex.source.object import ObjectError, RecordBatch, RecordError, Reject
 from bucketdex.source.reading import Reading
@@ -46,12 +45,23 @@ def columns_of(definition: TableDefinition, chunks: Iterable[bytes]) -> tuple[st
     return columns
 
 
-def record_cells(definition: TableDefinition, data: bytes) -> list[str]:
-    """The texts of the one record that these bytes are. ValueError or csv.Error when they aren't."""
+def original_record(definition: TableDefinition, data: bytes, start: Callable[[], Iterator[bytes]]) -> dict[str, str]:
+    """The texts by column of the one record that these bytes are; `start` gives the object from its start.
+
+    ValueError or ObjectError when they aren't one.
+    """
+    columns = columns_of(definition, start())
     options = definition.source.csv
-    lines = data.decode(options.encoding).splitlines(keepends=True)
-    (cells,) = csv.reader(lines, delimiter=options.delimiter, quotechar=options.quote, strict=True)
-    return cells
+    encoding = options.encoding
+    if encoding in ("utf-16", "utf-32"):  # only the object's start tells the order of bytes
+        _, encoding = marked_encoding(next(start())[:MARK_BYTES_MAX], encoding)
+    lines = text_lines([data], encoding)
+    (cells,) = (
+        cells
+        for records in csv_records(lines, delimiter=options.delimiter, quote=options.quote)
+        for cells in records.cells
+    )
+    return dict(zip(columns, cells, strict=True))
 
 
 def _given_columns(definition: TableDefinition) -> tuple[str, ...] | None:

@@ -17,6 +17,7 @@ _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.B
           (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))  # fmt: skip
 _HALF = "\udfff".encode("utf-8", "surrogatepass")  # stands for bytes that end within a character
 MARK_BYTES_MAX = 4
+STATEFUL = ("iso2022", "hz", "utf-7")
 
 
 class Lines(NamedTuple):
@@ -39,7 +40,7 @@ def text_lines(chunks: Iterable[bytes], encoding: str) -> Iterator[Lines]:
         head += chunk
         if len(head) >= MARK_BYTES_MAX:
             break
-    mark, encoding = _mark(head, encoding)
+    mark, encoding = marked_encoding(head, encoding)
     rest = _chained(head[mark:], source)
     if not _bytewise(encoding):
         yield from _wide_lines(rest, encoding, mark)
@@ -48,7 +49,7 @@ def text_lines(chunks: Iterable[bytes], encoding: str) -> Iterator[Lines]:
         yield _block_lines(block, encoding, mark + block.offset)
 
 
-def _mark(head: bytes, encoding: str) -> tuple[int, str]:
+def marked_encoding(head: bytes, encoding: str) -> tuple[int, str]:
     """The length of the byte order mark, and the encoding without doubt about the order of bytes."""
     for mark, kind in _MARKS:
         if not head.startswith(mark):
@@ -71,7 +72,7 @@ def _bytewise(encoding: str) -> bool:
     UTF-32).
     """
     try:
-        if bytes(range(128)).decode(encoding) == _ASCII:
+        if not encoding.startswith(STATEFUL) and bytes(range(128)).decode(encoding) == _ASCII:
             return True
     except UnicodeError:
         pass

@@ -44,11 +44,15 @@ def csv_records(blocks: Iterable[Lines], *, delimiter: str, quote: str) -> Itera
         csv.field_size_limit(RECORD_BYTES_MAX)  # of the whole process; only ever raised
     splitter = _Splitter(delimiter, quote)
     waiting: list[Lines] = []
-    for lines in blocks:
-        waiting.append(lines)
-        if sum(_extent(part) for part in waiting) >= 2 * splitter.open_bytes:
-            yield splitter.split(waiting, final=False)
-            waiting = []
+    try:
+        for lines in blocks:
+            waiting.append(lines)
+            if sum(_extent(part) for part in waiting) >= 2 * splitter.open_bytes:
+                yield splitter.split(waiting, final=False)
+                waiting = []
+    except ObjectError:
+        yield splitter.split(waiting, final=False)
+        raise
     yield splitter.split(waiting, final=True)
 
 

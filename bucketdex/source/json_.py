@@ -15,13 +15,13 @@ def json_batches(reading: Reading, chunks: Iterable[bytes]) -> Iterator[RecordBa
     """The one record of a document, which has no range, or with `records` the elements of that list with theirs."""
     data = document(chunks)
     mark = mark_length(data)
-    if not data.strip():
+    plain = data[mark:]
+    if not plain.strip():
         raise ObjectError("empty: no JSON document")
     steps = reading.definition.source.record_steps
     if steps is None:
-        yield json_batch(reading, [data[mark:]], [None], lambda _: None)
+        yield json_batch(reading, [plain], [None], lambda _: None)
         return
-    plain = data[mark:] if mark else data
     spans = record_spans(plain, steps, depth_max=reading.definition.source.max_depth)
     for first in range(0, len(spans), BATCH_RECORDS):
         part = spans[first : first + BATCH_RECORDS]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from bucketdex.source.object import ObjectError
+
 BLOCK_BYTES = 1024 * 1024
 RECORD_BYTES_MAX = 16 * 1024 * 1024
 """A longer record is a reject: this, not the object, is what memory has to hold at once."""
@@ -24,17 +26,16 @@ class Block(NamedTuple):
     skipped: int = 0
 
 
-def line_blocks(
-    chunks: Iterable[bytes], *, lone_returns: bool = False, block_bytes: int = BLOCK_BYTES
-) -> Iterator[Block]:
-    """Cut a stream into blocks of at least `block_bytes` (but for the last) that end where a line does.
+def line_blocks(chunks: Iterable[bytes], *, lone_returns: bool = False) -> Iterator[Block]:
+    """Cut a stream into blocks of at least BLOCK_BYTES (but for the last) that end where a line does.
 
     Lines end at \\n; with `lone_returns` at \\r, too (which an \\n may still follow). Holds one block, one chunk and at
-    most about twice the longest line that is kept.
+    most about twice the longest line that is kept. An ObjectError of `chunks` is raised after the whole lines before it.
     """
+    failures: list[ObjectError] = []
     pending: list[bytes] = []
-    size, wanted, offset, skipped = 0, block_bytes, 0, 0
-    for chunk in chunks:
+    size, wanted, offset, skipped = 0, BLOCK_BYTES, 0, 0
+    for chunk in _until_failure(chunks, failures):
         pending.append(chunk)
         size += len(chunk)
         if size < wanted:
@@ -45,7 +46,7 @@ def line_blocks(
             if not cut:  # only whether a \r was last must be remembered
                 kept = data[-1:] if data.endswith(b"\r") else b""
                 skipped += len(data) - len(kept)
-                pending, size, wanted = [kept], len(kept), block_bytes
+                pending, size, wanted = [kept], len(kept), BLOCK_BYTES
                 continue
             yield (block := _skipped(offset, skipped, data[:cut]))
             offset += block.skipped + len(block.data)
@@ -58,14 +59,26 @@ def line_blocks(
             kept = data[-1:] if data.endswith(b"\r") else b""
             skipped, data = len(data) - len(kept), kept
         pending, size = [data], len(data)
-        wanted = max(block_bytes, 2 * size)  # doubling: a long line costs no more than twice its length in copies
+        wanted = max(BLOCK_BYTES, 2 * size)  # doubling: a long line costs no more than twice its length in copies
     data = b"".join(pending)
     if skipped:
         cut = _first_end(data, lone_returns) or len(data)
         yield (block := _skipped(offset, skipped, data[:cut]))
         offset, data = offset + block.skipped + len(block.data), data[cut:]
+    if failures:
+        data = data[: _last_end(data, lone_returns)]  # part of a line could pass for a whole one
     if data:
         yield Block(offset, data)
+    if failures:
+        raise failures[0]
+
+
+def _until_failure(chunks: Iterable[bytes], failures: list[ObjectError]) -> Iterator[bytes]:
+    """The chunks before the object fails, so that the lines before can be given out first."""
+    try:
+        yield from chunks
+    except ObjectError as error:
+        failures.append(error)
 
 
 def _skipped(offset: int, before: int, tail: bytes) -> Block:

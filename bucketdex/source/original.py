@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, TypeAlias
 
 from bucketdex.definition.table import TableDefinition
 from bucketdex.errors import StorageError
-from bucketdex.source.csv_ import columns_of, record_cells
+from bucketdex.source.csv_ import original_record
 from bucketdex.source.extractor import load_extractor
 from bucketdex.source.jsontext import plain
 from bucketdex.source.object import At, ObjectError
@@ -35,7 +34,7 @@ def original(definition: TableDefinition, at: At | None, fetch: Fetch, *, packed
         return _from_whole(definition, at, fetch)
     try:
         return _record(definition, fetch(*at), lambda: _ranges(fetch))
-    except (ValueError, csv.Error, ObjectError) as error:
+    except (ValueError, ObjectError) as error:
         if packing(fetch(0, 4)) is None:
             raise _gone(error) from error
     return _from_whole(definition, at, fetch)
@@ -49,14 +48,13 @@ def _from_whole(definition: TableDefinition, at: At | None, fetch: Fetch) -> dic
             (record,) = islice(load_extractor(definition.source.extractor)(data), number, number + 1)
             return dict(record)
         return _record(definition, data if at is None else data[at[0] : sum(at)], lambda: iter([data]))
-    except (ValueError, csv.Error, ObjectError) as error:
+    except (ValueError, ObjectError) as error:
         raise _gone(error) from error
 
 
 def _record(definition: TableDefinition, data: bytes, start: Callable[[], Iterator[bytes]]) -> dict[str, Any]:
     if definition.source.format == "csv":
-        columns = columns_of(definition, start())
-        return dict(zip(columns, record_cells(definition, data), strict=True))
+        return dict(original_record(definition, data, start))
     return plain(data)
 
 

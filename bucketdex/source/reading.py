@@ -68,9 +68,10 @@ def json_batch(
         data = records[i]
         if lines is not None and not data.strip(b" \t\r"):
             return None
+        if lines is not None and len(data) > RECORD_BYTES_MAX:
+            rejects.append(reading.reject(RecordError(TOO_LONG), ats[i], line_of(i)))
+            return None
         try:
-            if len(data) > RECORD_BYTES_MAX and lines is not None:
-                raise RecordError(TOO_LONG)
             return reading.row(parse(data, depth_max=depth_max), ats[i])
         except RecordError as error:
             rejects.append(reading.reject(error, ats[i], line_of(i), data))
