@@ -189,7 +189,7 @@ class Attempt:
         if known is not None:
             change.retract(OBJECTS, known[1])
         if reader.exists:
-            line = reader.object_line(self._sequencer(reader.key), self._base.manifest.revision)
+            line = reader.object_line(self._sequencer(reader.key))
             change.add(OBJECTS, [line], 1)
         self._counts[reader.key] = (reader.records, reader.rejects)
 

@@ -68,7 +68,7 @@ class Compactor:
         return self._merge(base, view, definition, runs, in_time) if runs else None
 
     def _sink(self, base: Manifest, view: View) -> RunSink:
-        return RunSink(self._store, self._runtime, base.table, view, base.generation)
+        return RunSink(self._store, self._runtime, self._settings, base.table, view, base.generation)
 
     def _fold(self, base: Versioned, view: View, definition: TableDefinition) -> int:
         """All live deltas of the view become one run. Costs a GET a delta file and about two PUTs beside the swap."""

@@ -135,7 +135,7 @@ class Draft:
         views = views_of(self._definition)
 
         def write(view: View) -> tuple[str, Run | None]:
-            sink = RunSink(self._store, self._runtime, self._base.table, view, self._base.generation)
+            sink = RunSink(self._store, self._runtime, self._settings, self._base.table, view, self._base.generation)
             sink.add(self._entries(view, batch, stored))
             return view.name, sink.finish(self._base.generation + 1)
 

@@ -76,7 +76,7 @@ class ObjectReader:
             room -= len(kept)
             yield Part(rows, [encode(row) for row in rows], [encode_reject(reject) for reject in kept])
 
-    def object_line(self, sequencer: str | None, revision: int) -> bytes:
+    def object_line(self, sequencer: str | None) -> bytes:
         """The row of `objects`, once all parts were read."""
         info = self._info
         return encode_object(
@@ -88,7 +88,6 @@ class ObjectReader:
                 records=self.records,
                 rejects=self.rejects,
                 last_modified=info.last_modified if info else 0.0,
-                revision=revision,
             )
         )
 

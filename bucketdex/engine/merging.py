@@ -35,7 +35,8 @@ class MergeStep(NamedTuple):
         return msgspec.structs.replace(
             run,
             files=files,
-            start=self.end,
+            # An interrupted merge may have taken this input further than this one has come.
+            start=self.end if run.start is None else max(run.start, self.end),
             added=generation,
             rows=rows,
             weight=sum(file.weight for file in files),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from bucketdex.engine.settings import Settings
 from bucketdex.runtime import Runtime
 from bucketdex.storage import EncodedFile, FileEntry, ObjectStore, Run, RunWriter
 from bucketdex.storage.paths import view_path
@@ -14,9 +15,11 @@ from bucketdex.views.merge import Entries
 class RunSink:
     """Takes sorted, folded entries of one view and uploads files as they fill. Costs one PUT a file of about 16 MiB."""
 
-    def __init__(self, store: ObjectStore, runtime: Runtime, table: str, view: View, base: int) -> None:
+    def __init__(
+        self, store: ObjectStore, runtime: Runtime, settings: Settings, table: str, view: View, base: int
+    ) -> None:
         self._store, self._runtime, self._table, self._view, self._base = store, runtime, table, view, base
-        self._writer = RunWriter(view.id)
+        self._writer = RunWriter(view.id, block_bytes=settings.block_bytes)
         self._files: list[FileEntry] = []
         self._retracted = 0
 

@@ -28,6 +28,7 @@ class Settings(msgspec.Struct, frozen=True):
     tier_runs: int = 4  # runs of one size tier that are merged into one
     tier_factor: int = 4
     retracted_share: float = 0.25  # of a view's rows: above this everything is merged, so that cancelled pairs go
+    block_bytes: int = 32 * 1024  # of lines in a block, before compression
     step_rows: int = 2_000_000  # rows that one compaction step merges before it swaps
     merge_blocks: int = 16  # blocks a run that one round of a compaction reads at first
     grace_seconds: float = 3600.0  # how long replaced files stay readable

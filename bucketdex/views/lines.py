@@ -24,7 +24,6 @@ class ObjectRow(msgspec.Struct, rename={"key": "_key"}):
     records: int
     rejects: int
     last_modified: float
-    revision: int
 
 
 class RejectRow(msgspec.Struct, rename={"key": "_key", "at": "_at"}, omit_defaults=True):

@@ -1,0 +1,127 @@
+"""Commits, compactions, collections and definition changes that come between a load and its swap lose nothing."""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from enginekit import DEFINITION, TINY, Bench, InterleavingStore, documents
+
+from bucketdex.engine import Engine, Event
+from bucketdex.errors import CommitGaveUpError
+from bucketdex.storage import open_index_store
+
+KEYS = [f"orders/{i}" for i in range(7)]
+
+
+class Rivals:
+    """Other engines on the same buckets, that act at the worst moment."""
+
+    def __init__(self, bench: Bench, store: InterleavingStore, r: random.Random, chance: float) -> None:
+        self.bench, self.store, self.r, self.chance = bench, store, r, chance
+        self.engine = Engine(store, bench.data, bench.runtime, settings=bench.settings)
+        self.depth = 0
+        self.acted: dict[str, int] = {}
+        self.failed: set[str] = set()
+
+    def __call__(self) -> None:
+        if self.depth >= 2 or self.r.random() > self.chance:
+            return
+        self.depth += 1
+        try:
+            name = self.r.choice(["change", "change", "change", "compact", "collect", "sweep", "define"])
+            self.acted[name] = self.acted.get(name, 0) + 1
+            getattr(self, name)()
+        finally:
+            self.depth -= 1
+
+    def change(self) -> None:
+        keys = self.r.sample(KEYS, self.r.randrange(1, 4))
+        mutate(self.bench, self.r, keys)
+        try:
+            self.failed |= set(self.engine.apply("orders", [Event(key) for key in keys]).failed)
+        except CommitGaveUpError:
+            self.failed |= set(keys)  # a queue would send them again
+
+    def compact(self) -> None:
+        self.engine.compact("orders", mode=self.r.choice(["tidy", "full", "tiered"]))
+
+    def collect(self) -> None:
+        self.bench.runtime.clock += 150
+        self.engine.collect("orders")
+
+    def sweep(self) -> None:
+        self.engine.sweep("orders")
+
+    def define(self) -> None:
+        plain = DEFINITION.to_dict()
+        fewer: dict[str, Any] = {**plain, "indexes": dict(list(plain["indexes"].items())[:-1])}
+        current = self.engine.load("orders").manifest.definition
+        wanted = DEFINITION if current != plain else type(DEFINITION).from_dict("orders", fewer)
+        self.engine.create_table(wanted)
+
+
+def mutate(bench: Bench, r: random.Random, keys: list[str]) -> None:
+    for key in keys:
+        if r.random() < 0.25:
+            bench.data.delete_many([key])
+        else:
+            bench.put(key, documents(r, r.choice([0, 1, 2, 5, 40])))
+
+
+@pytest.fixture(params=[64 * 1024, 0], ids=["whole files", "blocks"], autouse=True)
+def whole_file_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small files are read whole; with 0, every file is read by footer, filter and blocks."""
+    monkeypatch.setattr("bucketdex.views.loader.WHOLE_FILE_BYTES", request.param)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_nothing_is_lost_between_load_and_swap(seed: int) -> None:
+    r = random.Random(seed)
+    store = InterleavingStore(open_index_store("memory://"))
+    bench = Bench(seed, index=store)
+    rivals = Rivals(bench, store, r, 0.5)
+    for _ in range(15):
+        keys = r.sample(KEYS, r.randrange(1, 5))
+        mutate(bench, r, keys)
+        store.before_swap = rivals
+        result = bench.engine.apply("orders", [Event(key) for key in keys])
+        if r.random() < 0.3:
+            bench.engine.compact("orders", mode=r.choice(["tidy", "full", "tiered"]))
+        store.before_swap = None
+        for key in {*result.failed, *rivals.failed}:
+            bench.apply(key)
+        rivals.failed.clear()
+    bench.engine.create_table(DEFINITION)
+    assert bench.contents() == bench.rebuilt()
+
+
+def test_a_batch_that_always_loses_gives_up_with_nothing_changed() -> None:
+    store = InterleavingStore(open_index_store("memory://"))
+    bench = Bench(1, settings=msgspec.structs.replace(TINY, attempts_max=4), index=store)
+    rival = Engine(store, bench.data, bench.runtime, settings=bench.settings)
+    bench.put("orders/1", documents(random.Random(3), 2))
+    bench.put("orders/2", documents(random.Random(4), 2))
+    active = False
+
+    def before_swap() -> None:
+        nonlocal active
+        if not active:
+            active = True
+            rival.apply("orders", [Event("orders/2")])
+            active = False
+
+    store.before_swap = before_swap
+    with pytest.raises(CommitGaveUpError):
+        bench.engine.apply("orders", [Event("orders/1")])
+    store.before_swap = None
+    assert not [line for line in bench.contents()["objects"] if b"orders/1" in line]
+    bench.apply("orders/1")
+    assert bench.contents() == bench.rebuilt()
