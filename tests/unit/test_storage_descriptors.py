@@ -119,8 +119,11 @@ def test_a_big_one_is_within_its_bound_and_writes_only_what_changed() -> None:
     assert manifests.load(TABLE) == third
     assert store.requests == {"get": 1}, "descriptors are immutable, and known"
     store.reset()
-    assert ManifestStore(store, QuietRuntime()).load(TABLE) == third
+    reader = ManifestStore(store, QuietRuntime())
+    assert reader.load(TABLE) == third
     assert (store.requests, store.rounds) == ({"get": 5}, 2)
+    assert reader.load(TABLE) == third
+    assert store.requests == {"get": 6}, "descriptors are immutable, and known"
 
     fourth = manifests.swap(third, grown(third.manifest, "c3", {"a": [1]}, []))
     assert fourth.manifest.descriptors == []

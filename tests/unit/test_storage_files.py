@@ -223,7 +223,7 @@ def small() -> tuple[EncodedFile, FileEntry, list[bytes]]:
 def test_a_cut_file_is_never_read() -> None:
     file, entry, _ = small()
     for length in range(len(file.body)):
-        with pytest.raises(CorruptFileError, match=PATH):
+        with pytest.raises(CorruptFileError, match=f"{PATH}: {length} bytes instead of {entry.bytes}"):
             read_file(file.body[:length], entry)
     with pytest.raises(CorruptFileError, match=PATH):
         read_file(file.body + b"\0", entry)
@@ -261,10 +261,11 @@ def test_parts_that_are_cut_short_are_refused(size: int) -> None:
     request = footer_request(entry)
     footer_body = part(file, request.start, request.length)
     footer = read_footer(footer_body, entry)
+    with pytest.raises(CorruptFileError, match=f"{size} bytes instead of {footer.lengths[1]}"):
+        read_block(part(file, footer.offsets[1], size), entry, footer, 1)
     for attempt in (
         lambda: read_footer(footer_body[:size], entry),
         lambda: read_footer(footer_body + b"\0" * size, entry) if size else read_footer(b"", entry),
-        lambda: read_block(part(file, footer.offsets[1], size), entry, footer, 1),
         lambda: read_block(part(file, footer.offsets[0], footer.lengths[0]), entry, footer, 1),
         lambda: may_contain(b"x" * size, entry, "=a"),
     ):
@@ -300,6 +301,33 @@ def test_a_footer_that_contradicts_itself_is_refused(changes: dict[str, object])
     assert isinstance(read_footer(footer_with(file), entry), Footer)
     with pytest.raises(CorruptFileError, match=PATH):
         read_footer(footer_with(file, **changes), entry)
+
+
+def test_blocks_that_do_not_follow_each_other_are_refused() -> None:
+    file, entry, _ = small()
+    footer = read_footer(footer_with(file), entry)
+    assert len(footer.offsets) > 2
+    for offsets in (footer.offsets[::-1], [offset + 1 for offset in footer.offsets], [0] * len(footer.offsets)):
+        with pytest.raises(CorruptFileError, match="one after another"):
+            read_footer(footer_with(file, offsets=offsets), entry)
+
+
+def test_lines_are_counted() -> None:
+    file, entry, _ = small()
+    rows = read_footer(footer_with(file), entry).rows
+    footer = read_footer(footer_with(file, rows=[rows[0] - 1, *rows[1:-1], rows[-1] + 1]), entry)
+    request = block_request(entry, footer, 0)
+    with pytest.raises(CorruptFileError, match=f"{PATH}: block 0 is damaged: not {rows[0] - 1} lines"):
+        read_block(part(file, request.start, request.length), entry, footer, 0)
+
+
+def test_a_component_of_many_blocks_is_in_the_filter_once() -> None:
+    writer = RunWriter("v-1", block_bytes=100)
+    writer.add([f"=same\x00{n:05d}\x00" for n in range(500)], [line(n) for n in range(500)])
+    [file] = writer.finish()
+    assert len(read_file(file.body, file.entry)) > 100
+    assert file.entry.filter == (1, 16)
+    assert ask(file, "=same")
 
 
 def test_a_file_for_newer_readers_is_refused() -> None:

@@ -185,6 +185,15 @@ def test_a_broken_body_is_resumed_where_it_broke(body: bytes, breaks: list[int],
     assert asked == sorted(asked)
 
 
+def test_a_body_may_break_often_as_long_as_it_goes_on() -> None:
+    body = bytes(range(5 * RESUMES_MAX))
+
+    def reader(offset: int) -> Iterator[bytes]:
+        return breaking(body, offset, min(offset + 1, len(body)))
+
+    assert b"".join(resuming(Got("k", b"", "e", len(body), 0.0), reader(0), reader, (BrokenError,))) == body
+
+
 def test_a_body_that_keeps_breaking_is_an_error() -> None:
     opened = []
 
