@@ -45,8 +45,9 @@ class Deployment(msgspec.Struct):
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
         }
-        if "IndexBucketName" in self.outputs:
-            variables["BUCKETDEX_INDEX"] = f"s3://{self.outputs['IndexBucketName']}"
+        for name, output in (("BUCKETDEX_INDEX", "IndexBucketName"), ("BUCKETDEX_DATA", "DataBucketName")):
+            if output in self.outputs:
+                variables[name] = f"s3://{self.outputs[output]}"
         return variables
 
     @contextmanager

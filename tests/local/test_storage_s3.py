@@ -18,8 +18,7 @@ from bucketdex.errors import (
     StorageError,
     UnreadableObjectError,
 )
-from bucketdex.local import emulator, tools
-from bucketdex.local.state import state_directory
+from bucketdex.local import emulator
 from bucketdex.runtime import Runtime
 from bucketdex.storage import (
     CountingStore,
@@ -63,7 +62,6 @@ counter = itertools.count()
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A client of an emulator of this module's own, which the environment points at meanwhile."""
     home = tmp_path_factory.mktemp("emulator")
-    (home / "ministack").symlink_to(tools.emulator_python(state_directory()).parents[1])
     deployment = emulator.start(directory=home)
     try:
         with deployment.environment():
