@@ -6,6 +6,7 @@ A record that the quick way can't take goes to `values`, which decides: so it ma
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, TypeAlias
@@ -200,14 +201,19 @@ def _json_conversion(field: Field) -> Callable[[Any], Canonical] | None:
     return None
 
 
+_SHORT_DECIMAL = re.compile(r'"?(-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,18})?)"?').fullmatch
+
+
 def _decimal_conversion(convert: Callable[[object], Canonical]) -> Callable[[Any], Canonical]:
     def decimal(raw: Any) -> Canonical:
         text = str(raw, "utf-8")
-        # JSON's own grammar leaves little to check: 12.5, 0.07 and -3 are canonical; 1.50, 100, 1e5 and "1.5" go the
-        # long way.
-        if text[-1] in "123456789" and len(text) <= 38 and text[0] != '"' and "e" not in text and "E" not in text:
-            return text
-        return convert(number_or_text(text))
+        short = _SHORT_DECIMAL(text)  # what money and measurements look like; all else goes the long way
+        if short is None:
+            return convert(number_or_text(text))
+        number = short[1]
+        if "." in number:
+            number = number.rstrip("0").rstrip(".")
+        return number if number != "-0" else "0"
 
     return decimal
 

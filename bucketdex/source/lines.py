@@ -30,7 +30,8 @@ def line_blocks(chunks: Iterable[bytes], *, lone_returns: bool = False) -> Itera
     """Cut a stream into blocks of at least BLOCK_BYTES (but for the last) that end where a line does.
 
     Lines end at \\n; with `lone_returns` at \\r, too (which an \\n may still follow). Holds one block, one chunk and at
-    most about twice the longest line that is kept. An ObjectError of `chunks` is raised after the whole lines before it.
+    most about twice the longest line that is kept. An ObjectError of `chunks` is raised after the
+    whole lines before it.
     """
     failures: list[ObjectError] = []
     pending: list[bytes] = []

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from itertools import pairwise
 from unittest.mock import patch
 
 import pytest
@@ -21,7 +22,7 @@ def table(fields=TEXTS, options=None, **source):
 
 def read(definition, data, cuts=()):
     places = [0, *sorted(cuts), len(data)]
-    chunks = [data[a:b] for a, b in zip(places, places[1:], strict=False)]
+    chunks = [data[a:b] for a, b in pairwise(places)]
     rows, rejects = [], []
     for batch in read_records(definition, ObjectInfo(key="o/x", size=len(data)), chunks):
         rows += batch.rows
@@ -343,7 +344,7 @@ def test_any_bytes_are_read_without_loss_wherever_they_are_cut(parts, data):
         slow_rows, slow_rejects = read(definition, body)
     assert (slow_rows, slow_rejects) == (rows, rejects)
     covered = sorted(item.at for item in [*rows, *rejects])
-    assert all(a + n <= b for (a, n), (b, _) in zip(covered, covered[1:], strict=False))
+    assert all(a + n <= b for (a, n), (b, _) in pairwise(covered))
     gaps = bytearray(body)
     for start, length in covered:
         gaps[start : start + length] = b"\n" * length

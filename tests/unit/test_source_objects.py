@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import sys
+import tracemalloc
 import types
 import zlib
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from bucketdex.definition import TableDefinition
 from bucketdex.errors import DefinitionError, StorageError
-from bucketdex.source import ObjectInfo, check_file, named_packed, original, read_records, reading, unpack
+from bucketdex.source import ObjectInfo, check_file, lines, named_packed, original, read_records, reading, unpack
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -169,6 +170,32 @@ def test_empty_objects(data):
     assert read(table(), data) == ([], [])
     rows, (reject,) = read(table(format="json"), data)
     assert (rows, reject.kind, reject.reason) == ([], "object", "empty: no JSON document")
+
+
+@pytest.mark.parametrize("source_format", ["ndjson", "csv"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstd.compress])
+def test_memory_does_not_grow_with_the_object(monkeypatch, source_format, pack):
+    monkeypatch.setattr(lines, "BLOCK_BYTES", 8 * 1024)
+    monkeypatch.setattr(unpack, "PIECE_BYTES", 8 * 1024)
+    monkeypatch.setattr(unpack, "FEED_BYTES", 4 * 1024)
+    line = b'{"id":"%07d","pad":"%07d"}\n' if source_format == "ndjson" else b'%07d,"%07d\n"\n'
+    head = b"" if source_format == "ndjson" else b"id,pad\n"
+
+    def peak(count):
+        packed = pack(head + b"".join(line % (i, i * 7919 % 10**7) for i in range(count)))
+        chunks = (packed[i : i + 4000] for i in range(0, len(packed), 4000))
+        tracemalloc.start()
+        rows = sum(
+            len(batch.rows)
+            for batch in read_records(table(format=source_format), ObjectInfo(key="o/x"), chunks, batch_rows=100)
+        )
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert rows == count
+        return most
+
+    peak(100)
+    assert peak(12_000) < 1.3 * peak(3_000)
 
 
 def test_names_say_nothing_but_hint():
