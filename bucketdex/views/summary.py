@@ -35,6 +35,7 @@ SLOTS = {  # what a measure needs of its field; count_distinct needs only the hi
     "max": ("n", "max", "rmax"),
     "count_distinct": (),
 }
+CUT = {"year": 4, "month": 7, "day": 10, "hour": 13}  # characters of a timestamp's text that name its UTC unit
 ORDER = ("n", "sum", "sq", "min", "rmin", "max", "rmax")
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -211,6 +212,8 @@ def _compile(fold: SummaryFold, definition: TableDefinition) -> Callable[[Groups
         attribute = f"r.{codec.attribute(term.field)}"
         if term.unit is None:
             groups.append(attribute)
+        elif term.timezone is None and term.unit in CUT:
+            groups.append(f"(None if (v := {attribute}) is None else v[:{CUT[term.unit]}])")
         else:
             names[f"unit{i}"] = lru_cache(maxsize=65536)(term.function())
             groups.append(f"unit{i}({attribute})")
