@@ -64,4 +64,5 @@ class GroupedQuery:
         if ranges is not None:
             return renamed(summary_rows(reader, ranges), wanted, names)
         assert made is not None
-        return aggregate(wanted, reader.definition, (placed.row for placed in run(made, reader)))
+        needs = {term.field for term in wanted.group_by} | {m.field for m in wanted.measures if m.field is not None}
+        return aggregate(wanted, reader.definition, (item.row for item in run(made, reader, needs=needs)))

@@ -10,7 +10,7 @@ from bucketdex.client.context import Context
 from bucketdex.client.running import Parts, preparer
 from bucketdex.errors import QueryError, SnapshotExpiredError
 from bucketdex.query import token as tokens
-from bucketdex.query.cursor import run
+from bucketdex.query.cursor import position, run
 from bucketdex.query.plan import Plan
 from bucketdex.query.project import projector
 from bucketdex.query.reader import Reader
@@ -42,13 +42,15 @@ def read_page(
         fingerprint = tokens.plan_fingerprint(made)
         if last is not None and last.plan != fingerprint:
             raise SnapshotExpiredError("page(): the table's indexes have changed since; start without a token")
-        placed = list(run(made, reader, after))
+        found = list(run(made, reader, after))
         project = projector(reader.definition, reader.known.columns, parts.columns)
-        rows = [project(item.row) for item in placed[:wanted]]
-        if len(placed) <= wanted or given + wanted == parts.limit:
+        rows = [project(item.row) for item in found[:wanted]]
+        if len(found) <= wanted or given + wanted == parts.limit:
             return Page(rows, None)
-        position = placed[wanted - 1].position
-        return Page(rows, tokens.encode(tokens.Token(reader.generation, query, fingerprint, given + wanted, position)))
+        last_place = position(made, found[wanted - 1])
+        return Page(
+            rows, tokens.encode(tokens.Token(reader.generation, query, fingerprint, given + wanted, last_place))
+        )
 
     # One row more than wanted tells whether there is a page after this one.
     prepare = preparer(replace(parts, limit=wanted + 1), after)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from bucketdex.client.originals import Originals
 from bucketdex.client.paging import Page, read_page
 from bucketdex.client.running import Parts, preparer, stream
 from bucketdex.errors import QueryError, ScanRequiredError
-from bucketdex.query.cursor import Placed, first_requests, run
+from bucketdex.query.cursor import Found, first_requests, run
 from bucketdex.query.distinct import distinct_values, leap
 from bucketdex.query.expression import Column, Expression, Ordering, conjunction, ordering
 from bucketdex.query.plan import Explanation, Plan, explanation
@@ -82,7 +82,7 @@ class Query:
 
     def keys(self) -> list[str]:
         """The keys of the rows' objects, each once, in the order of the rows."""
-        return list(dict.fromkeys(placed.row.key for _, placed in self._stream(self._parts)))
+        return list(dict.fromkeys(item.row.key for _, item in self._stream(self._parts, needs=())))
 
     def records(self) -> list[dict[str, Any]]:
         """The original records of the rows, in their order, from the data bucket: one GET each, of the record's bytes
@@ -91,8 +91,8 @@ class Query:
         ObjectChangedError when an object was replaced since it was indexed, KeyMissingError when it is gone.
         """
         self._originals = Originals(self._context.data, self._context.runtime)
-        found = list(self._stream(self._parts))
-        return self._originals.fetch(found[0][0], [placed.row for _, placed in found]) if found else []
+        found = list(self._stream(self._parts, needs=()))
+        return self._originals.fetch(found[0][0], [item.row for _, item in found]) if found else []
 
     def count(self) -> int:
         """How many rows. Where the condition is exactly a key range of an index, from the recorded counts of its files
@@ -102,7 +102,7 @@ class Query:
         def read(reader: Reader, made: Plan) -> int:
             self._opened(reader)
             if len(made.branches) > 1 or not all(branch.exact for branch in made.branches):
-                return sum(1 for _ in run(made, reader))
+                return sum(1 for _ in run(made, reader, needs=()))
             ranges = [(branch.access.layout.view, item) for branch in made.branches for item in branch.access.ranges]
             total = sum(reader.snapshot.count(view, item.low, item.high) for view, item in ranges)
             return total if made.limit is None else min(total, made.limit)
@@ -157,7 +157,7 @@ class Query:
             bound = reader.known.columns[name]
             if made is None:
                 return list(leap(reader, bound) or ())
-            return distinct_values(bound, (placed.row for placed in run(made, reader)))
+            return distinct_values(bound, (item.row for item in run(made, reader, needs=(name,))))
 
         return self._context.session.read(self._table, prepare, read)
 
@@ -176,14 +176,14 @@ class Query:
     def _opened(self, reader: Reader) -> None:
         self._reader = reader
 
-    def _stream(self, parts: Parts) -> Iterator[tuple[Reader, Placed]]:
-        return stream(self._context, self._table, parts, self._opened)
+    def _stream(self, parts: Parts, needs: Collection[str] | None) -> Iterator[tuple[Reader, Found]]:
+        return stream(self._context, self._table, parts, self._opened, needs)
 
     def _projected(self, parts: Parts) -> Iterator[dict[str, Any]]:
         project: Callable[[Any], dict[str, Any]] | None = None
-        for reader, placed in self._stream(parts):
+        for reader, found in self._stream(parts, needs=parts.columns):
             project = project or projector(reader.definition, reader.known.columns, parts.columns)
-            yield project(placed.row)
+            yield project(found.row)
 
 
 def _name(column: str | Column) -> str:

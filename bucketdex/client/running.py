@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from bucketdex.client.context import Context
 from bucketdex.errors import SnapshotExpiredError
 from bucketdex.query.condition import bind
-from bucketdex.query.cursor import Placed, Position, first_requests, run
+from bucketdex.query.cursor import Found, Position, first_requests, run
 from bucketdex.query.expression import Expression, Ordering
 from bucketdex.query.order import bind_order
 from bucketdex.query.plan import Plan
@@ -45,17 +45,21 @@ def preparer(parts: Parts, after: Position | None = None, *, predicts: bool = Tr
 
 
 def stream(
-    context: Context, table: str, parts: Parts, opened: Callable[[Reader], None]
-) -> Iterator[tuple[Reader, Placed]]:
+    context: Context,
+    table: str,
+    parts: Parts,
+    opened: Callable[[Reader], None],
+    needs: Collection[str] | None = None,
+) -> Iterator[tuple[Reader, Found]]:
     """The rows of one snapshot; `opened` is told the reader. Where a file has vanished before the first row, starts again once."""
     for again in (True, False):
         yielded = False
         try:
             reader, made = context.session.open(table, preparer(parts))
             opened(reader)
-            for placed in run(made, reader):
+            for found in run(made, reader, needs=needs):
                 yielded = True
-                yield reader, placed
+                yield reader, found
             return
         except SnapshotExpiredError:
             if yielded or not again:

@@ -110,6 +110,13 @@ def describe(condition: Condition) -> str:
     return joiner.join(parts) or empty
 
 
+def column_names(condition: Condition) -> set[str]:
+    """The names of all columns that it looks at."""
+    if isinstance(condition, Leaf):
+        return {condition.column.name}
+    return {name for part in condition.parts for name in column_names(part)}
+
+
 def _bind(expression: Expression, columns: Columns, *, negated: bool, depth: int) -> Condition:
     if depth > DEPTH_MAX:
         raise QueryError(f"conditions nest at most {DEPTH_MAX} deep")
