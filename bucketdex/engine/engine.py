@@ -72,8 +72,14 @@ class Engine:
         return sum(self._compactor.compact(table, name, mode, in_time=in_time) for name in names)
 
     def collect(self, table: str) -> Collected:
-        """Deletes files past their grace period."""
-        return self._collector.collect(table)
+        """Deletes files past their grace period; every `sweep_generations` also sweeps. An idle table costs two GETs."""
+        collected = self._collector.collect(table)
+        manifest = self.load(table).manifest
+        if manifest.generation - manifest.floor > self.settings.sweep_generations:
+            swept = self._collector.sweep(table)
+            collected.deleted += swept.deleted
+            collected.orphans += swept.orphans
+        return collected
 
     def sweep(self, table: str) -> Collected:
         """Deletes files that nothing refers to."""

@@ -31,6 +31,7 @@ class Settings(msgspec.Struct, frozen=True):
     block_bytes: int = 32 * 1024  # of lines in a block, before compression
     step_rows: int = 2_000_000  # rows that one compaction step merges before it swaps
     merge_blocks: int = 16  # blocks a run that one round of a compaction reads at first
+    sweep_generations: int = 512  # replacements of the manifest after which a collection also looks for orphans
     grace_seconds: float = 3600.0  # how long replaced files stay readable
 
 
