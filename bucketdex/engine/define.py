@@ -17,6 +17,7 @@ from bucketdex.storage import (
     Manifest,
     ManifestStore,
     ObjectStore,
+    SwapLostError,
     Versioned,
     ViewState,
 )
@@ -40,7 +41,10 @@ class Definer:
         try:
             base = self._manifests.load(definition.name)
         except TableNotFoundError:
-            return self._manifests.create(definition.name, self._created(definition, managed_by))
+            try:
+                return self._manifests.create(definition.name, self._created(definition, managed_by))
+            except SwapLostError as lost:  # somebody else created it at the same moment
+                base = lost.current
         self._refuse_other_manager(base.manifest, managed_by)
 
         def change(current: Manifest) -> Manifest | None:

@@ -72,7 +72,7 @@ class Engine:
         return sum(self._compactor.compact(table, name, mode, in_time=in_time) for name in names)
 
     def collect(self, table: str) -> Collected:
-        """Deletes files past their grace period; every `sweep_generations` also sweeps. Costs an idle table two GETs."""
+        """Deletes files past their grace period; every `sweep_generations` also sweeps. Two GETs when idle."""
         collected = self._collector.collect(table)
         manifest = self.load(table).manifest
         if manifest.generation - manifest.floor > self.settings.sweep_generations:

@@ -40,7 +40,7 @@ class ObjectReader:
         if self._definition.match(self.key) is None:
             return
         try:
-            opened = self._store.open(self.key)
+            opened = self._store.open(self.key, storage_class=self._needs_storage_class())
         except KeyMissingError:
             return
         except UnreadableObjectError as error:
@@ -90,6 +90,9 @@ class ObjectReader:
                 last_modified=info.last_modified if info else 0.0,
             )
         )
+
+    def _needs_storage_class(self) -> bool:
+        return any(f.source == "system" and f.path == ("storage_class",) for f in self._definition.fields)
 
     def _tags(self) -> dict[str, str]:
         if any(field.source == "tag" for field in self._definition.fields):

@@ -196,8 +196,8 @@ class InterleavingStore(ObjectStore):
     def get_many(self, requests: Any) -> Any:
         return self.inner.get_many(requests)
 
-    def open(self, key: str) -> Any:
-        return self.inner.open(key)
+    def open(self, key: str, **options: Any) -> Any:
+        return self.inner.open(key, **options)
 
     def put(self, key: str, body: bytes, **conditions: Any) -> str:
         if key.endswith("manifest.json") and self.before_swap is not None:
