@@ -6,10 +6,12 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import sysconfig
 import tempfile
+import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +24,7 @@ REQUIREMENTS = FUNCTIONS / "requirements.txt"
 PACKAGE = Path(bucketdex.__file__).resolve().parent
 
 TABLES_FILE = "tables.json"
+CONTENT, ARCHIVE = "content", "content.zip"
 # Parts of the package that only people's machines need.
 CLIENT_PARTS = frozenset({"cli", "client", "local", "query"})
 PRUNED = ("__pycache__", "*.pyc", "tests", "*.dist-info", "*.pyi", "py.typed", "bin", "*-stubs")
@@ -56,9 +59,10 @@ def this_machine() -> Target:
 
 
 class Bundle(NamedTuple):
-    """A finished bundle: its folder, the hash of everything that went into it, the tables it routes to."""
+    """A finished bundle: its folder, the same as an archive, the hash of all that went into it, and its tables."""
 
     path: Path
+    archive: Path
     hash: str
     tables: tuple[TableDefinition, ...]
 
@@ -88,12 +92,14 @@ def build(tables: str | Path, target: Target = LAMBDA_ARM64, *, build_directory:
     if not final.exists():
         dependencies = _dependencies(target, root)
         with _appearing(final) as building:
-            shutil.copytree(dependencies, building, dirs_exist_ok=True)
+            content = building / CONTENT
+            shutil.copytree(dependencies, content)
             for name, path in files.items():
-                (building / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, building / name)
-            (building / TABLES_FILE).write_bytes(tables_json)
-    return Bundle(final, digest, definitions)
+                (content / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, content / name)
+            (content / TABLES_FILE).write_bytes(tables_json)
+            _pack(content, building / ARCHIVE)
+    return Bundle(final / CONTENT, final / ARCHIVE, digest, definitions)
 
 
 def _code(tables: Path, definitions: Iterable[TableDefinition]) -> Iterator[tuple[str, Path]]:
@@ -120,7 +126,8 @@ def _extractor(tables: Path, module: str) -> Iterator[tuple[str, Path]]:
 
 
 def _dependency_hash(target: Target) -> str:
-    return _digest(f"{target} {PRUNED}".encode() + REQUIREMENTS.read_bytes())
+    # This module is an input too: what it prunes and how it packs.
+    return _digest(repr(target).encode() + REQUIREMENTS.read_bytes() + Path(__file__).read_bytes())
 
 
 def _dependencies(target: Target, root: Path) -> Path:
@@ -142,6 +149,16 @@ def _dependencies(target: Target, root: Path) -> Path:
             for path in sorted(building.rglob(pattern), reverse=True):
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     return final
+
+
+def _pack(folder: Path, archive: Path) -> None:
+    """The folder as Lambda takes it: readable for everybody whatever the umask here, and the same bytes every time."""
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix())
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = (stat.S_IFREG | 0o644) << 16
+            packed.writestr(entry, path.read_bytes())
 
 
 class _appearing:  # noqa: N801 (used as a statement)

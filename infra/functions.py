@@ -41,7 +41,7 @@ def function(
         runtime=lambda_.Runtime.PYTHON_3_13,
         architecture=lambda_.Architecture.ARM_64,
         handler=f"functions.{name}.handler.handler",
-        code=lambda_.Code.from_asset(str(bundle.path), asset_hash=bundle.hash),
+        code=lambda_.Code.from_asset(str(bundle.archive), asset_hash=bundle.hash),
         role=role,
         timeout=timeout,
         memory_size=memory_mb,

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,7 @@ def test_each_handler_imports_from_its_bundle_alone(local_bundle: Bundle, runtim
     """The emulator runs functions with the interpreter that started it: a missing dependency would not show there."""
     program = f"""
 import sys
+import zipfile
 sys.path[:] = [{str(local_bundle.path)!r}, *[p for p in sys.path if "site-packages" not in p], {str(runtime_folder)!r}]
 import functions.{name}.handler as module
 assert callable(module.handler)
@@ -84,6 +86,15 @@ def test_the_bundle_for_lambda_holds_arm64_libraries_for_its_python(lambda_bundl
         assert int.from_bytes(header[18:20], "little") == ELF_AARCH64, path
         tag = re.search(r"cpython-(\d+)", path.name)
         assert tag is None or tag[1] == "313", path
+
+
+def test_the_archive_holds_the_folder_readable_for_lambda(lambda_bundle: Bundle) -> None:
+    with zipfile.ZipFile(lambda_bundle.archive) as archive:
+        entries = archive.infolist()
+        assert {entry.external_attr >> 16 & 0o777 for entry in entries} == {0o644}
+        assert archive.testzip() is None
+    files = [path for path in lambda_bundle.path.rglob("*") if path.is_file()]
+    assert {entry.filename for entry in entries} == {path.relative_to(lambda_bundle.path).as_posix() for path in files}
 
 
 def test_the_bundle_is_far_below_the_limit_of_lambda(lambda_bundle: Bundle) -> None:
