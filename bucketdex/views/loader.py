@@ -53,9 +53,13 @@ class Loader:
         self._held: dict[tuple[Any, ...], Any] = {}
 
     def get(self, place: tuple[Any, ...]) -> Any | None:
-        """What is in memory at that place."""
+        """What is in memory at that place. A footer is held from here on: reading a block of its file needs it."""
         found = self._held.get(place)
-        return self._cache.get(place) if found is None else found
+        if found is None:
+            found = self._cache.get(place)
+            if found is not None and place[0] == "footer":
+                self._held[place] = found
+        return found
 
     def release(self, place: tuple[Any, ...]) -> None:
         """Lets go of a part that won't be asked for again."""

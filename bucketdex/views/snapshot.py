@@ -109,6 +109,9 @@ class Snapshot:
         needs = [n for n in self._delta_needs(pieces) if loader.get(n.place) is None]
         needs += self._merge(loader, name, lo, hi, reverse=reverse, deltas=False).first_needs()
         self._predicted |= {need.request: need for need in needs}
+        for need in needs:
+            if need.place[0] == "block" and need.entry is not None:  # the cache may lose the footer before `warm`
+                self._warmed.append((("footer", need.entry.path), loader.footer(need.entry)))
         return [need.request for need in needs]
 
     def warm(self, requests: list[GetRequest], results: list[Got | StorageError]) -> None:
