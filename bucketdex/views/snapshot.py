@@ -70,6 +70,7 @@ class Snapshot:
         self._store = store
         self._cache = cache
         self._predicted: dict[GetRequest, Need] = {}
+        self._predictor = self._loader()  # holds the footers that predicted blocks are decoded by
 
     def view(self, name: str) -> View:
         """The view of that name."""
@@ -104,19 +105,19 @@ class Snapshot:
 
     def predict(self, name: str, lo: str | None, hi: str | None, reverse: bool = False) -> list[GetRequest]:
         """The requests that the first round of `scan` would send for what isn't in memory; none is sent here."""
-        loader = self._loader()
+        loader = self._predictor
         pieces = visible(self.manifest, name, self.generation)
         needs = [n for n in self._delta_needs(pieces) if loader.get(n.place) is None]
         needs += self._merge(loader, name, lo, hi, reverse=reverse, deltas=False).first_needs()
         self._predicted |= {need.request: need for need in needs}
-        for need in needs:
-            if need.place[0] == "block" and need.entry is not None:  # the cache may lose the footer before `warm`
-                self._warmed.append((("footer", need.entry.path), loader.footer(need.entry)))
         return [need.request for need in needs]
 
     def warm(self, requests: list[GetRequest], results: list[Got | StorageError]) -> None:
         """Takes the answers to predicted requests, so that `scan` finds them in memory."""
-        self._loader().absorb([self._predicted.pop(request) for request in requests], results)
+        needs = [self._predicted.pop(request) for request in requests]
+        self._predictor.absorb(needs, results)
+        for need in needs:
+            self._predictor.release(need.place)
 
     def count(self, name: str, lo: str | None, hi: str | None) -> int:
         """The net weight of [lo, hi): whole files and blocks by their recorded weights, only those at the ends are
