@@ -232,5 +232,27 @@ def test_deploying_again_keeps_the_data(pipeline: Pipeline) -> None:
     assert local.status(directory=pipeline.deployment.directory) == again
 
 
+def test_an_archived_object_is_a_reject_until_it_is_restored(pipeline: Pipeline) -> None:
+    key = "orders/archived.ndjson"
+    pipeline.put(key, order("archived"), StorageClass="GLACIER")
+    pipeline.settle()
+    orders = pipeline.database.table("orders")
+    assert [reject["kind"] for reject in orders.rejects(key)] == ["unreadable"]
+    pipeline.s3.restore_object(Bucket=pipeline.bucket, Key=key, RestoreRequest={"Days": 1})
+    pipeline.eventually(lambda: ids(pipeline, id="archived") == ["archived"])
+    assert orders.rejects(key) == []
+
+
+def test_an_object_under_a_key_of_its_owner_is_a_reject(pipeline: Pipeline) -> None:
+    key = "orders/sealed.ndjson"
+    pipeline.put(key, order("sealed"), SSECustomerAlgorithm="AES256", SSECustomerKey="k" * 32)
+    pipeline.settle()
+    assert [reject["kind"] for reject in pipeline.database.table("orders").rejects(key)] == ["unreadable"]
+    pipeline.put(key, order("open"))
+    pipeline.settle()
+    assert ids(pipeline, id="open") == ["open"]
+    assert pipeline.database.table("orders").rejects(key) == []
+
+
 def test_no_event_was_given_up(pipeline: Pipeline) -> None:
     assert pipeline.dead_letters() == 0
