@@ -28,6 +28,8 @@ from bucketdex.errors import BucketdexError
 
 UPLOADERS = 16
 INDEXED_TIMEOUT_S = 600.0
+COMPACTED_TIMEOUT_S = 120.0
+LIVE_DELTAS, LIVE_RUNS = 10, 8  # so few wait for the next compaction
 POLL_S = 0.5
 SAY_S = 10.0
 TABLES = ("flights", "flights_ndjson")
@@ -35,7 +37,7 @@ PREFIX = "flights/"
 COLUMNS = ("time", "carrier", "flight", "tailnum", "origin", "dest", "dep_delay")
 SHOWN = 5
 
-TAIL = "N725MQ"
+TAIL = "N997DL"
 DESTINATION = "HNL"
 FROM, TO = datetime(2013, 7, 1, tzinfo=UTC), datetime(2013, 7, 8, tzinfo=UTC)
 CARRIER, MONTH = "B6", "2013-02"
@@ -97,6 +99,10 @@ class Demo:
         print(f"uploaded in {time.monotonic() - began:.1f} s")
         self._wait_for("indexed", lambda: sum(self._counts()), len(self._answers))
         print(f"{len(self._answers):,} flights indexed {time.monotonic() - began:.1f} s after the first upload began")
+        began = time.monotonic()
+        with steps("compacting"):
+            done = self._arrives(self._compacted, COMPACTED_TIMEOUT_S)
+        print(f"{'compacted' if done else 'not yet compacted'} {time.monotonic() - began:.1f} s later")
 
     def _lookup(self) -> None:
         expected = [row for row in self._answers if row["tailnum"] == TAIL]
@@ -194,12 +200,21 @@ class Demo:
         self._wait(lambda: self._db.table("flights").where(_key=key).count() == expected)
         print(f"indexed after {time.monotonic() - began:.1f} s")
 
+    def _compacted(self) -> bool:
+        views = [view for name in TABLES for view in self._db.table(name).status()["views"].values()]
+        return all(view["runs"] <= LIVE_RUNS and view["lag"] <= LIVE_DELTAS for view in views)
+
     def _wait(self, arrived: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + INDEXED_TIMEOUT_S
+        if not self._arrives(arrived, INDEXED_TIMEOUT_S):
+            raise BucketdexError(f"not indexed within {INDEXED_TIMEOUT_S:.0f} s; bucketdex local status names the log")
+
+    def _arrives(self, arrived: Callable[[], bool], timeout_s: float) -> bool:
+        deadline = time.monotonic() + timeout_s
         while not arrived():
             if time.monotonic() > deadline:
-                raise BucketdexError(f"not indexed within {INDEXED_TIMEOUT_S:.0f} s; see: bucketdex local status")
+                return False
             time.sleep(POLL_S)
+        return True
 
     def _timed(self, query: Any) -> list[Row]:
         """Runs a query and prints what it cost."""
@@ -208,7 +223,7 @@ class Demo:
         spent_ms = (time.perf_counter() - began) * 1000
         cost = query.cost
         print(
-            f"{len(found):,} rows: {cost.requests} S3 requests in {cost.rounds} round trips, "
+            f"{_many(len(found), 'row')}: {_many(cost.requests, 'S3 request')} in {_many(cost.rounds, 'round trip')}, "
             f"{cost.bytes / 1024:.1f} KiB, {spent_ms:.0f} ms"
         )
         return found
@@ -230,6 +245,10 @@ class Demo:
 
 def _comparable(row: Row) -> list[tuple[str, str]]:
     return sorted((name, repr(value)) for name, value in row.items() if name != "_at")
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _short(value: object) -> str:
