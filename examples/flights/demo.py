@@ -106,7 +106,7 @@ class Demo:
 
     def _lookup(self) -> None:
         expected = [row for row in self._answers if row["tailnum"] == TAIL]
-        for note in ("first time: manifest, footers, blocks", "again: one round trip"):
+        for note in ("cold", "warm"):
             heading(f"lookup: every flight of {TAIL} ({note})")
             found = [self._timed(self._db.table(name).where(tailnum=TAIL)) for name in TABLES]
             self._check([*chain(*found)], expected)
