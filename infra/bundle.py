@@ -29,6 +29,8 @@ CONTENT, ARCHIVE = "content", "content.zip"
 CLIENT_PARTS = frozenset({"cli", "client", "local", "query"})
 PRUNED = ("__pycache__", "*.pyc", "tests", "*.dist-info", "*.pyi", "py.typed", "bin", "*-stubs")
 PIP_TIMEOUT_S = 600
+# A marker in the requirements would not do: pip judges it by the interpreter it runs on, not by the target.
+ZSTD_BACKPORT, ZSTD_IN_PYTHON = "backports.zstd==", (3, 14)
 
 
 class Target(NamedTuple):
@@ -125,6 +127,12 @@ def _extractor(tables: Path, module: str) -> Iterator[tuple[str, Path]]:
         yield path.relative_to(tables).as_posix(), path
 
 
+def _requirements(target: Target) -> list[str]:
+    lines = (line.strip() for line in REQUIREMENTS.read_text().splitlines() if not line.startswith("#"))
+    version = tuple(int(part) for part in target.python.split("."))
+    return [line for line in lines if line and not (line.startswith(ZSTD_BACKPORT) and version >= ZSTD_IN_PYTHON)]
+
+
 def _dependency_hash(target: Target) -> str:
     # This module is an input too: what it prunes and how it packs.
     return _digest(repr(target).encode() + REQUIREMENTS.read_bytes() + Path(__file__).read_bytes())
@@ -136,7 +144,7 @@ def _dependencies(target: Target, root: Path) -> Path:
     if final.exists():
         return final
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
-    command += ["--no-deps", "--only-binary=:all:", "--requirement", str(REQUIREMENTS)]
+    command += ["--no-deps", "--only-binary=:all:", *_requirements(target)]
     if target.platforms:
         command += target.pip_options()
     with _appearing(final) as building:

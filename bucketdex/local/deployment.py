@@ -7,6 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from bucketdex.definition import load_tables
 from bucketdex.errors import LocalDeploymentError
 from bucketdex.local import tools
 from bucketdex.local.emulator import Progress, quiet, start
@@ -26,14 +27,15 @@ def deploy(
     """The stack, deployed to the local emulator (started when none runs) and ready for uploads.
 
     tables: the folder of table definitions; the checkout's `tables` when not given. Deploying again updates the
-    stack and keeps the data. About 15 s, and some more the first time. LocalDeploymentError with the CDK's words
-    when it fails.
+    stack and keeps the data. About 15 s, and some more the first time. DefinitionError for wrong tables,
+    LocalDeploymentError with the CDK's words when it fails.
     """
     if not (PROJECT / "infra" / "local_app.py").is_file():
         raise LocalDeploymentError(f"{PROJECT} is no checkout of Bucketdex: clone it and install with pip install -e .")
     folder = Path(tables).resolve() if tables else PROJECT / "tables"
     if not folder.is_dir():
         raise LocalDeploymentError(f"{folder} is no folder; give the folder of the tables' TOML files")
+    load_tables(folder)  # a wrong definition is told before anything starts, in its own words
     deployment = start(directory=directory, progress=progress)
     home = Path(deployment.directory)
     progress("installing the CDK command line")

@@ -90,23 +90,22 @@ def stop(*, directory: str | Path | None = None) -> bool:
         return False
     ours = _is_ours(found)
     if ours:
-        _end(found.pid)
+        _end(found)
     forget(home)
     shutil.rmtree(home / "tmp", ignore_errors=True)
     return ours
 
 
-def _end(pid: int) -> None:
-    """Ends the process group, first politely."""
+def _end(deployment: Deployment) -> None:
+    """Ends the process group, first politely; whatever is left of it then at once."""
     deadline = time.monotonic() + STOP_TIMEOUT_S
     with suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGTERM)
-        while time.monotonic() < deadline:
+        os.killpg(deployment.pid, signal.SIGTERM)
+        while _is_ours(deployment) and time.monotonic() < deadline:
             with suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)  # ours to reap when this process started it
-            os.killpg(pid, 0)
+                os.waitpid(deployment.pid, os.WNOHANG)  # ours to reap when this process started it
             time.sleep(POLL_S)
-        os.killpg(pid, signal.SIGKILL)
+        os.killpg(deployment.pid, signal.SIGKILL)
 
 
 def _is_ours(deployment: Deployment) -> bool:

@@ -185,6 +185,21 @@ def test_requirements_are_pinned_and_complete(path: str, provided: set[str]) -> 
         assert needed(name) <= set(pinned) | provided, name
 
 
+def test_the_backport_is_left_out_where_python_has_it(
+    monkeypatch: pytest.MonkeyPatch, tables: Path, tmp_path: Path
+) -> None:
+    asked: list[list[str]] = []
+
+    def record(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", record)
+    for python in ("3.13", "3.14"):
+        build(tables, LAMBDA_ARM64._replace(python=python), build_directory=tmp_path)
+    assert [any(item.startswith("backports.zstd==") for item in command) for command in asked] == [True, False]
+
+
 def test_the_functions_and_the_synthesis_share_their_libraries() -> None:
     functions, synthesis = (pins(REPOSITORY / path) for path in ("functions/requirements.txt", "requirements.txt"))
     shared = set(functions) & set(synthesis)

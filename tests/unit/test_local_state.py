@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bucketdex import local
-from bucketdex.errors import LocalDeploymentError
+from bucketdex.errors import DefinitionError, LocalDeploymentError
 from bucketdex.local import tools
 from bucketdex.local.state import Deployment, isolated, load, save
 
@@ -93,3 +93,11 @@ def test_a_folder_without_tables_is_refused_before_anything_starts(tmp_path: Pat
     with pytest.raises(LocalDeploymentError, match="no folder"):
         local.deploy(tmp_path / "missing", directory=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_table_is_told_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "orders.toml").write_text('[source]\nprefix = "o/"\nformat = "xml"\n')
+    with pytest.raises(DefinitionError, match=r"orders\.toml"):
+        local.deploy(tmp_path / "tables", directory=tmp_path / "state")
+    assert not (tmp_path / "state").exists()
