@@ -21,11 +21,12 @@ DATA_VARIABLE = "BUCKETDEX_DATA"
 
 
 class Database:
-    """The tables of one index bucket. Opening one makes no request. Safe between threads; use one for all of them, because
-    it keeps the last manifests and up to `cache_bytes` of blocks in memory.
+    """The tables of one index bucket. Opening one makes no request. Safe between threads; use one for all of them,
+    because it keeps the last manifests and up to `cache_bytes` of blocks in memory.
 
-    `index`: `s3://bucket[/prefix]`, or an obstore store with conditional update (S3Store, MemoryStore); by default what BUCKETDEX_INDEX says. `data`: the
-    data bucket, needed only for original records and for changes made in this process; by default BUCKETDEX_DATA.
+    `index`: `s3://bucket[/prefix]`, or an obstore store with conditional update (S3Store, MemoryStore); by default what
+    BUCKETDEX_INDEX says. `data`: the data bucket, needed only for original records and for changes made in this
+    process; by default BUCKETDEX_DATA.
     """
 
     def __init__(
@@ -46,7 +47,9 @@ class Database:
 
     @classmethod
     def from_stack(cls, name: str, **options: Any) -> Database:
-        """The database of a deployed stack, by its outputs IndexBucketName and DataBucketName. One request to CloudFormation."""
+        """The database of a deployed stack, by its outputs IndexBucketName and DataBucketName. One request to
+        CloudFormation.
+        """
         import boto3
         from botocore.exceptions import BotoCoreError, ClientError
 
@@ -61,7 +64,9 @@ class Database:
         return cls(f"s3://{outputs['IndexBucketName']}", None if data is None else f"s3://{data}", **options)
 
     def table(self, name: str) -> Table:
-        """A table. One request, none when its manifest is in memory. TableNotFoundError where there is none of that name."""
+        """A table. One request, none when its manifest is in memory. TableNotFoundError where there is none of that
+        name.
+        """
         self._context.session.known(name)
         return Table(self._context, name)
 

@@ -40,7 +40,8 @@ class GroupedQuery:
         `n="count()"`, `total="sum(amount)"`; in the order of the groups, null first.
 
         count, sum, avg, min, max, count_distinct, var, stddev, exact as in a summary. Answered from a stored summary
-        where one has these groups and measures and the conditions are on its groups; else from the rows, which an index has to serve.
+        where one has these groups and measures and the conditions are on its groups; else from the rows, which an index
+        has to serve.
         """
         if self._parts.limit is not None or self._parts.order:
             raise QueryError("aggregates are over all rows that meet the conditions: leave out limit() and order_by()")

@@ -16,7 +16,9 @@ _SUFFIXES = {"json": ".json", "ndjson": ".ndjson"}
 
 
 def encode_record(definition: TableDefinition, records: Sequence[Mapping[str, Any]]) -> bytes:
-    """The object that holds these records. QueryError for a format that can't be written, or several records in one document."""
+    """The object that holds these records. QueryError for a format that can't be written, or several records in one
+    document.
+    """
     source = definition.source
     if source.format not in _SUFFIXES or source.records is not None:
         raise QueryError(f"objects of table {definition.name!r} are not plain JSON or NDJSON: write them yourself")
@@ -27,7 +29,9 @@ def encode_record(definition: TableDefinition, records: Sequence[Mapping[str, An
 
 
 def key_for(definition: TableDefinition, records: Sequence[Mapping[str, Any]], runtime: Runtime) -> str:
-    """The key that the template makes of a record, or a new one under the prefix. QueryError for a member that is missing."""
+    """The key that the template makes of a record, or a new one under the prefix. QueryError for a member that is
+    missing.
+    """
     source = definition.source
     if source.key is None:
         return f"{source.prefix}{runtime.token()}{_SUFFIXES.get(source.format, '')}"

@@ -22,14 +22,17 @@ from bucketdex.storage import GetRequest
 
 
 class Query:
-    """Rows of a table that meet conditions, in an order. Each method gives a new query; nothing is read before one is run.
+    """Rows of a table that meet conditions, in an order. Each method gives a new query; nothing is read before one is
+    run.
 
-    Every run reads one snapshot, the newest there is. Rows are dicts of the declared fields and `_key` (and `_at`, the byte range, where an object
-    holds many records), as Python values: Decimal, datetime with UTC, date, int, float, bool, str, None, a list for a multi-valued field.
+    Every run reads one snapshot, the newest there is. Rows are dicts of the declared fields and `_key` (and `_at`, the
+    byte range, where an object holds many records), as Python values: Decimal, datetime with UTC, date, int, float,
+    bool, str, None, a list for a multi-valued field.
 
-    A run costs one round trip when all it reads can be told from the manifest in memory or is in memory itself, three when nothing is;
-    then one more for every growing round of blocks. It raises ScanRequiredError when no index serves it, QueryError for unknown columns and unfit
-    values, SnapshotExpiredError when it takes longer than the index keeps replaced files.
+    A run costs one round trip when all it reads can be told from the manifest in memory or is in memory itself, three
+    when nothing is; then one more for every growing round of blocks. It raises ScanRequiredError when no index serves
+    it, QueryError for unknown columns and unfit values, SnapshotExpiredError when it takes longer than the index keeps
+    replaced files.
     """
 
     def __init__(self, context: Context, table: str, parts: Parts | None = None) -> None:
@@ -114,8 +117,8 @@ class Query:
         """Up to `size` rows, and the token that the page after is asked for with. All pages read the generation that
         the first one read, so no row repeats or is left out; a token lives as long as replaced files are kept.
 
-        SnapshotExpiredError after that (an hour by default); QueryError for a token of another query. A token holds the last row's sort
-        key, so it is as confidential as that.
+        SnapshotExpiredError after that (an hour by default); QueryError for a token of another query. A token holds the
+        last row's sort key, so it is as confidential as that.
         """
         return read_page(self._context, self._table, self._parts, size, token, self._opened)
 

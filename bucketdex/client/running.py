@@ -51,7 +51,9 @@ def stream(
     opened: Callable[[Reader], None],
     needs: Collection[str] | None = None,
 ) -> Iterator[tuple[Reader, Found]]:
-    """The rows of one snapshot; `opened` is told the reader. Where a file has vanished before the first row, starts again once."""
+    """The rows of one snapshot; `opened` is told the reader. Where a file has vanished before the first row, starts
+    again once.
+    """
     for again in (True, False):
         yielded = False
         try:

@@ -18,8 +18,9 @@ from bucketdex.storage import GetRequest
 class SummaryQuery:
     """The groups of a summary. Rows are dicts of the groups by name and the measures, in the order of the groups.
 
-    Conditions are on groups (`created_at_day="2026-01-02"`); those on the leading ones become key ranges, the others filter. One round trip when
-    warm; min, max and count_distinct of a group whose extreme was retracted cost a look-up more.
+    Conditions are on groups (`created_at_day="2026-01-02"`); those on the leading ones become key ranges, the others
+    filter. One round trip when warm; min, max and count_distinct of a group whose extreme was retracted cost a look-up
+    more.
     """
 
     def __init__(self, context: Context, table: str, name: str, where: Expression | None = None) -> None:

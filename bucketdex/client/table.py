@@ -117,7 +117,8 @@ class Table:
         """Writes a record as an object of its own and returns its key: the one given, the one that its key template
         makes of the record, or a new one under its prefix. One PUT.
 
-        The index follows by the object's event, a second or two later (`wait_for`); where no stack manages the table, at once.
+        The index follows by the object's event, a second or two later (`wait_for`); where no stack manages the table,
+        at once.
         """
         return self.put_many([record], key)
 
@@ -138,7 +139,8 @@ class Table:
         self._index_here([key])
 
     def wait_for(self, key: str, timeout: float = 60.0, etag: str | None = None) -> dict[str, Any]:
-        """Waits until an object is indexed (as of `etag`, where given) and returns what the index says of it: `etag`, `records`, `rejects`, ...
+        """Waits until an object is indexed (as of `etag`, where given) and returns what the index says of it: `etag`,
+        `records`, `rejects`, ...
 
         Asks every 0.2 s; `timeout` in seconds. BucketdexError when it runs out.
         """
@@ -155,7 +157,8 @@ class Table:
             runtime.sleep(POLL_SECONDS)
 
     def reindex(self, keys: Iterable[str]) -> ApplyResult:
-        """Applies these objects now, in this process, as a function does with a batch of events. Returns what became of them.
+        """Applies these objects now, in this process, as a function does with a batch of events. Returns what became of
+        them.
 
         One GET an object, one commit. The first failure of an object is raised once the others are done.
         """
@@ -167,7 +170,9 @@ class Table:
         return result
 
     def compact(self, view: str | None = None, *, full: bool = False) -> None:
-        """Folds a view's commits and runs, or all views': at most two runs each are left, with `full` one. Changes no answer."""
+        """Folds a view's commits and runs, or all views': at most two runs each are left, with `full` one. Changes no
+        answer.
+        """
         self._context.engine.compact(self.name, view, mode="full" if full else "tidy")
 
     def __repr__(self) -> str:

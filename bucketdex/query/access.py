@@ -28,7 +28,9 @@ class Layout:
 
 
 class KeyRange(NamedTuple):
-    """Sort keys from `low` up to but without `high` (None: no end). `parts`: the texts of the leading columns bound to one value."""
+    """Sort keys from `low` up to but without `high` (None: no end). `parts`: the texts of the leading columns bound to
+    one value.
+    """
 
     low: str | None
     high: str | None
@@ -36,7 +38,9 @@ class KeyRange(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """A row has several entries in the view, one a value of the column at `position`; those with a value of `keys` are read."""
+    """A row has several entries in the view, one a value of the column at `position`; those with a value of `keys` are
+    read.
+    """
 
     position: int
     column: BoundColumn

@@ -1,4 +1,6 @@
-"""Measures over the rows of a query: the fold that summaries are made by, over rows read now or over a stored summary that fits."""
+"""Measures over the rows of a query: the fold that summaries are made by, over rows read now or over a stored summary
+that fits.
+"""
 
 from __future__ import annotations
 
@@ -107,7 +109,8 @@ def summary_rows(reader: Reader, ranges: SummaryRanges) -> Iterator[dict[str, An
 def fitting_summary(
     definition: TableDefinition, wanted: Summary, expression: Expression | None, ready: Callable[[str], bool]
 ) -> tuple[Summary, dict[str, str]] | None:
-    """A stored summary that has exactly these groups and all these measures, and whose groups are all that the condition is on.
+    """A stored summary that has exactly these groups and all these measures, and whose groups are all that the
+    condition is on.
 
     With it the names of its measures by those asked for.
     """

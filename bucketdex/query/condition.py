@@ -1,7 +1,9 @@
-"""Conditions bound to a table: names and literals checked, negation pushed down to the leaves, three-valued logic settled.
+"""Conditions bound to a table: names and literals checked, negation pushed down to the leaves, three-valued logic
+settled.
 
-SQL's logic has a third value, unknown. Once every `~` stands at a leaf (De Morgan's laws hold for the three values too), a condition holds exactly
-if its parts do, and only a leaf has to know about nulls: it holds neither as it is nor negated. So evaluation needs two values only.
+SQL's logic has a third value, unknown. Once every `~` stands at a leaf (De Morgan's laws hold for the three values
+too), a condition holds exactly if its parts do, and only a leaf has to know about nulls: it holds neither as it is nor
+negated. So evaluation needs two values only.
 """
 
 from __future__ import annotations
@@ -58,7 +60,9 @@ NOWHERE = AnyOf(())
 
 
 def bind(expression: Expression | None, columns: Columns) -> Condition:
-    """The condition for rows with these columns. Raises QueryError for unknown columns and for literals of a wrong type."""
+    """The condition for rows with these columns. Raises QueryError for unknown columns and for literals of a wrong
+    type.
+    """
     return EVERYWHERE if expression is None else _bind(expression, columns, negated=False, depth=0)
 
 

@@ -1,4 +1,6 @@
-"""Runs a plan over a snapshot: reads its ranges, filters, puts in order, and tells where a row stands so that a page can go on."""
+"""Runs a plan over a snapshot: reads its ranges, filters, puts in order, and tells where a row stands so that a page
+can go on.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ class Found(NamedTuple):
 def run(
     plan: Plan, reader: Reader, after: Position | None = None, needs: Collection[str] | None = None
 ) -> Iterator[Found]:
-    """The rows of a plan after a position, at most `plan.limit`; streams, except where an order has to be made in memory.
+    """The rows of a plan after a position, at most `plan.limit`; streams, except where an order has to be made in
+    memory.
 
     The rows have the fields of `needs` (None: all).
     """

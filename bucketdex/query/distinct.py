@@ -26,7 +26,9 @@ def leap(reader: Reader, column: BoundColumn) -> Iterator[Any] | None:
 
 
 def distinct_values(column: BoundColumn, rows: Iterable[Any]) -> list[Any]:
-    """The values in order, null first, of these rows. Of a multi-valued column its values; a row without any counts for none."""
+    """The values in order, null first, of these rows. Of a multi-valued column its values; a row without any counts for
+    none.
+    """
     if column.multi:
         seen = {item for row in rows for item in column.get(row) or ()}
     else:

@@ -136,8 +136,8 @@ class Column:
         return self._compare(Operator.BETWEEN, low, high)
 
     def like(self, pattern: str, escape: str | None = None) -> Expression:
-        """SQL's LIKE, case-sensitive, over the whole value: `%` any text, `_` one character; `escape` makes
-        the character after it literal. A string column only.
+        """SQL's LIKE, case-sensitive, over the whole value: `%` any text, `_` one character; `escape` makes the
+        character after it literal. A string column only.
         """
         return self._compare(Operator.LIKE, pattern, escape)
 
@@ -193,7 +193,8 @@ col = Columns()
 
 
 def conjunction(conditions: Iterable[Expression], equals: Mapping[str, object]) -> Expression | None:
-    """All conditions of a `where` as one: in keywords None means null, a list, tuple or set means in. None: no condition.
+    """All conditions of a `where` as one: in keywords None means null, a list, tuple or set means in. None: no
+    condition.
 
     Raises QueryError for anything that is no condition.
     """

@@ -1,7 +1,8 @@
 """Sets of values as disjoint ranges of sort-key text: what conditions on one column come to, and their algebra.
 
-The text of a value is its component closed by U+0000. U+0001 in that place is past the value and everything that a longer component could
-add, because no component starts with or goes on with a smaller character. So a half-open range of text says exactly which values it means.
+The text of a value is its component closed by U+0000. U+0001 in that place is past the value and everything that a
+longer component could add, because no component starts with or goes on with a smaller character. So a half-open range
+of text says exactly which values it means.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What `order_by` means: the order's columns, its ties, and the keys that rows are compared by.
 
-Nulls come first ascending and last descending; ties are settled by `_key` and `_at` in the direction of the last column named, so that
-descending is exactly the reverse of ascending, and no two rows are equal.
+Nulls come first ascending and last descending; ties are settled by `_key` and `_at` in the direction of the last column
+named, so that descending is exactly the reverse of ascending, and no two rows are equal.
 """
 
 from __future__ import annotations

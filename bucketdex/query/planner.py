@@ -1,7 +1,7 @@
 """Chooses the views and key ranges that answer a query, or says which index would.
 
-The index with the longest prefix of columns bound to values wins, then one with a range, then one in the query's order. A disjunction that no single
-view serves is split into branches, each with a view of its own.
+The index with the longest prefix of columns bound to values wins, then one with a range, then one in the query's order.
+A disjunction that no single view serves is split into branches, each with a view of its own.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def layouts_of(definition: TableDefinition, columns: Columns) -> tuple[Layout, .
 def plan(request: Request, layouts: Sequence[Layout], building: Collection[str] = ()) -> Plan:
     """The plan of a query over the views that are ready.
 
-    Raises ScanRequiredError when no view serves it and it doesn't allow a scan, ViewBuildingError when one will once it is built.
+    Raises ScanRequiredError when no view serves it and it doesn't allow a scan, ViewBuildingError when one will once it
+    is built.
     """
     ready = [layout for layout in layouts if layout.view not in building]
     branches = _served(request, ready)

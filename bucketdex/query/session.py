@@ -1,7 +1,7 @@
 """What a Database keeps between queries: the last manifest of each table, and a bounded cache of immutable blocks.
 
-Every query asks whether the manifest has changed (If-None-Match), and in the same round trip reads what the manifest in memory says it will need: a
-warm look-up is one round trip, and no answer is older than its question.
+Every query asks whether the manifest has changed (If-None-Match), and in the same round trip reads what the manifest in
+memory says it will need: a warm look-up is one round trip, and no answer is older than its question.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ class Session:
     def open(self, table: str, prepare: Prepare[T], *, at: int | None = None) -> tuple[Reader, T]:
         """A reader of the newest generation (or of generation `at`), and what `prepare` made of it.
 
-        `prepare` plans and names the requests it will need. One round trip with a manifest in memory that still holds, where those requests are
-        among it; a changed one is a second look. TableNotFoundError for a missing or dropped table.
+        `prepare` plans and names the requests it will need. One round trip with a manifest in memory that still holds,
+        where those requests are among it; a changed one is a second look. TableNotFoundError for a missing or dropped
+        table.
         """
         store = CountingStore(self.store)
         with self._lock:

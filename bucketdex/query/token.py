@@ -1,6 +1,7 @@
 """Page tokens: where a page ended, in which generation, and of which query. Opaque text to the caller.
 
-A token holds the sort key of the last row, so it is as confidential as the fields that the query is ordered or looked up by.
+A token holds the sort key of the last row, so it is as confidential as the fields that the query is ordered or looked
+up by.
 """
 
 from __future__ import annotations
