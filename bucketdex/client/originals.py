@@ -1,4 +1,4 @@
-"""From rows back to the original records in the data bucket, each from the very version of its object that was indexed."""
+"""From rows back to the original records in the data bucket, each from the version of its object that was indexed."""
 
 from __future__ import annotations
 

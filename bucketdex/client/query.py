@@ -43,7 +43,7 @@ class Query:
         self._originals: Originals | None = None
 
     def where(self, /, *conditions: Expression, **equals: object) -> Query:
-        """Rows that also meet all of these: `where(col.amount >= 100, country="DE")`. None means null, a list means in."""
+        """Rows that also meet all of these: `where(col.amount > 9, country="DE")`. None means null, a list in."""
         added = conjunction(conditions, equals)
         return self._with(where=conjunction([part for part in (self._parts.where, added) if part is not None], {}))
 

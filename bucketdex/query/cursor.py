@@ -20,7 +20,7 @@ from bucketdex.storage import GetRequest
 
 
 class Position(NamedTuple):
-    """Where a row stands in its query's answer: its branch and sort key there, or its components in the query's order."""
+    """Where a row stands in a query's answer: its branch and sort key there, or its components in the order."""
 
     branch: int
     texts: tuple[str, ...]

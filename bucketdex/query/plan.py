@@ -21,7 +21,7 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Branch:
-    """The part of a query that one view answers. A row that `earlier` holds for was given by a branch before this one."""
+    """The part of a query that one view answers. A row that `earlier` holds for came from one before it."""
 
     access: Access
     condition: Condition
