@@ -1,5 +1,4 @@
-"""Rows by generated code: a typed decoder and one loop, compiled for a definition. Changes when the quick way can do
-more.
+"""Rows by generated code: a typed decoder and one loop for a definition. Changes when the quick way can do more.
 
 A record that the quick way can't take goes to `values`, which decides: so it may refuse anything, but never differ.
 """
@@ -26,9 +25,10 @@ from bucketdex.source.values import Constants
 
 Retry: TypeAlias = Callable[[int], Any]
 Convert: TypeAlias = Callable[[Sequence[Any], Sequence[At | None], str, Constants, Retry], list[Any]]
-"""convert(records, ats, key, constants, retry) -> rows. `retry(i)` is asked for the row, or None, of each record that
-it
-can't take; a row stands where its record did."""
+"""convert(records, ats, key, constants, retry) -> rows, in the order of the records.
+
+`retry(i)` is asked for the row, or None, of each record that the quick way can't take.
+"""
 
 MEMO_SIZE_MAX = 8192
 MEMO_TEXT_MAX = 64
@@ -65,8 +65,9 @@ class Memo(dict[str, Any]):
 
 @lru_cache(maxsize=256)
 def json_converter(definition: TableDefinition) -> Convert | None:
-    """Converts the bytes of one JSON object each (valid UTF-8, within the depth bound); None for a definition it
-    can't do.
+    """Converts the bytes of one JSON object each, valid UTF-8 and within the depth bound.
+
+    None for a definition that it can't do.
     """
     content = [field for field in definition.fields if field.source == "content"]
     try:
@@ -207,6 +208,8 @@ _SHORT_DECIMAL = re.compile(r'"?(-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,18})?)"?')
 def _decimal_conversion(convert: Callable[[object], Canonical]) -> Callable[[Any], Canonical]:
     def decimal(raw: Any) -> Canonical:
         text = str(raw, "utf-8")
+        if text[-1] in "123456789" and len(text) <= 38 and text[0] != '"' and "e" not in text and "E" not in text:
+            return text  # JSON's own grammar leaves nothing else to check: 12.5, 0.07 and -3 are canonical
         short = _SHORT_DECIMAL(text)  # what money and measurements look like; all else goes the long way
         if short is None:
             return convert(number_or_text(text))
@@ -249,7 +252,10 @@ def _json_value(tree: _Node, field: Field, convert: str) -> str:
         access = f"x{depth}"
     if raw:
         return f"list(dict.fromkeys([y{clauses} if (y := {adjust.format(access)}) is not None]))"
-    return f"list(dict.fromkeys([{adjust.format(access)}{clauses}]))"
+    elements = f"[{adjust.format(access)}{clauses}]"
+    if adjust == "{}" and len(field.path) == 1:
+        elements = f"r.{_attribute(tree, field.path[0])[0]} or ()"  # nothing to do for each
+    return f"list(dict.fromkeys({elements}))"
 
 
 def _attribute(node: _Node, step: str) -> tuple[str, _Node]:

@@ -16,6 +16,8 @@ def json_batches(reading: Reading, chunks: Iterable[bytes]) -> Iterator[RecordBa
     data = document(chunks)
     mark = mark_length(data)
     plain = data[mark:]
+    if not plain and reading.key.endswith("/"):
+        return  # what consoles put where they show a folder
     if not plain.strip():
         raise ObjectError("empty: no JSON document")
     steps = reading.definition.source.record_steps

@@ -22,8 +22,7 @@ _SPACE = re.compile(r"[ \t\n\r]*").match
 
 
 def parse(data: bytes, *, depth_max: int) -> Any:
-    """One JSON value (RFC 8259, UTF-8). Numbers with a point or exponent, and long ones, come as Decimal: nothing is
-    lost.
+    """One JSON value (RFC 8259, UTF-8), nothing lost: numbers with a point or exponent, and long ones, come as Decimal.
 
     Of duplicate member names the last counts. Raises RecordError for all else, without recursion past `depth_max`.
     """

@@ -17,9 +17,7 @@ from bucketdex.source.object import At, ObjectError, ObjectInfo, RecordBatch, Re
 from bucketdex.source.values import RecordReader, constants
 
 DOCUMENT_BYTES_MAX = 128 * 1024 * 1024
-"""A document that must be held whole (json, an extractor's input) and is longer is a reject; ndjson and csv have no
-such bound.
-"""
+"""A longer document that must be held whole (json, an extractor's input) is a reject; ndjson and csv have no bound."""
 
 _NOT_OPENING = bytes(set(range(256)) - set(b"[{\n"))
 

@@ -1,5 +1,4 @@
-"""A record to a row, one value at a time: what decides, and what words every reject. Changes when a value's meaning
-does.
+"""A record to a row, one value at a time: what decides and words every reject. Changes when a value's meaning does.
 
 The compiled converter is quicker and may only ever agree with this.
 """

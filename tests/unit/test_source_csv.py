@@ -144,9 +144,17 @@ def test_quotes_that_never_close_are_bounded(monkeypatch):
     got = read(table(), data)
     rows, rejects = got
     assert pairs(rows) == [("2", "x")] * 100 + [("5", "z\n" * 48)]
-    assert [reject.line for reject in rejects] == [2, 103, 104, 154]
+    unclosed = f"{lines.TOO_LONG}; a quote may not close"
+    assert reasons(rejects) == [
+        (2, None, unclosed),
+        (103, None, lines.TOO_LONG),
+        (104, None, lines.TOO_LONG),
+        (154, None, "a quote that never closes"),
+    ]
     for size in (1, 5, 50, 500):
         assert read(table(), data, range(size, len(data), size)) == got
+    broken = b"a,b\n" + b'1,"a"b\n' * 1000 + b"1,2\n"
+    assert [len(part) for part in read(table(), broken)] == [1, 1000]
     hostile = b"a,b\n" + b'x","\n' * 1000
     rows, rejects = read(table(), hostile)
     assert rejects[-1].kind == "object"

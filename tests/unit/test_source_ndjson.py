@@ -109,12 +109,13 @@ def test_the_quick_way_takes_ordinary_records():
     """Else the other tests would compare the deciding way with itself."""
     record = {
         "id": "a", "customer": {"id": "c"}, "count": 1, "share": 1, "amount": 1.5, "paid": False, "at": "2026-01-01T00:00:00Z",
-        "local": "2026-01-01T00:00:00", "seen": 1, "shipped": "01/01/2026 00:00", "day": "2026-01-01", "tags": ["a"],
-        "items": [{"price": {"net": 100}}], "deep": {"ints": [1], "floats": [1.5]}, "rows": [{"cells": [1]}], "more": {"x": []},
+        "local": "2026-01-01T00:00:00", "seen": 1, "shipped": "01/01/2026 00:00", "day": "2026-01-01", "tags": ["a", "a"],
+        "items": [{"price": {"net": 100}}, {"price": {"net": 100}}], "deep": {"ints": [2, 2], "floats": [1.5, 1.5]}, "rows": [{"cells": [1]}], "more": {"x": []},
     }  # fmt: skip
     with patch.object(reading.Reading, "row", side_effect=AssertionError):
         rows, rejects = read(ALL, json.dumps(record).encode() + b"\n" + b"{}\n")
     assert (len(rows), rejects) == (2, [])
+    assert [getattr(rows[0], f"f{i}") for i in range(11, 16)] == [["a"], ["100"], [2], [1.5], [1]]
 
 
 def test_missing_members_are_null_and_many_values_empty():
@@ -166,11 +167,14 @@ def test_batches_are_bounded_and_lose_nothing():
     assert sum(len(batch.rejects) for batch in batches) == 200
 
 
-def test_an_object_with_a_reject_has_no_rows_under_reject_object():
+def test_an_object_with_a_reject_has_no_rows_under_reject_object(monkeypatch):
     strict = table({"id": "string"}, on_error="reject_object")
     rows, rejects = read(strict, b'{"id":"a"}\n{"id":1}\n{"id":"b"}\n{"id":2}\n')
     assert (rows, [reject.line for reject in rejects]) == ([], [2, 4])
     assert len(read(strict, b'{"id":"a"}\n{"id":"b"}\n')[0]) == 2
+    monkeypatch.setattr(lines, "BLOCK_BYTES", 11)
+    data = b'{"id":"a"}\n' * 50 + b'{"id":1}\n' + b'{"id":"a"}\n' * 50
+    assert [len(part) for part in read(strict, data, cuts=range(11, len(data), 11))] == [0, 1]
 
 
 def test_paths_that_meet_are_decided_one_by_one():
@@ -204,12 +208,14 @@ def test_a_line_beyond_the_bound_is_a_reject_and_the_rest_is_read(monkeypatch):
     long, just = b'{"id":"%s"}' % (b"x" * 92), b'{"id":"%s"}' % (b"y" * 91)
     long = long + b" " * (101 - len(long))
     assert (len(long), len(just[:-1] + b" }")) == (101, 101)
-    data = b'{"id":"a"}\n' + long + b"\n" + long * 30 + b'\r\n{"id":"b"}\n' + just[:100] + b"\n" + long
+    data = b'{"id":"a"}\n' + long + b"\n" + long * 30 + b'\r\n{"id":"b"}\n' + just[:100] + b"\r\n" + long
     expected = None
     for size in (1, 3, 64, 1000, 10_000):
         got = read(table({"id": "string"}), data, cuts=range(size, len(data), size))
         expected = expected or got
         assert got == expected
+    monkeypatch.setattr(lines, "BLOCK_BYTES", 101)
+    assert len(read(table({"id": "string"}), just[:100] + b"\r\n", cuts=[101])[0]) == 1
     rows, rejects = expected
     assert [row.f0 for row in rows] == ["a", "b", "y" * 91]
     assert [(reject.line, reject.at[1], reject.reason) for reject in rejects] == [
@@ -221,53 +227,16 @@ def test_a_line_beyond_the_bound_is_a_reject_and_the_rest_is_read(monkeypatch):
 
 # What either way makes of a document must be the same, whatever the document.
 
+NUMBER_TEXTS = [
+    "0", "-0", "-0.0", "1", "-7", "3.0", "1e3", "1.50", "0.1", "1E-2", "100", "1e400", "-1e400", "1e-400", "5e-324",
+    "9223372036854775807", "9223372036854775808", "-9223372036854775808", "-9223372036854775809", "9007199254740993",
+    "9007199254740993.0", "0.1000000000000000055511151231257827", "1e999999999", "1e-999999999",
+    "1e99999999999999999999", "0e99999999999999999999", "1767322800000", "1767322800.5",
+    "12345678901234567890123456789012345678", "123456789012345678901234567890123456789", "1e38", "1e39",
+    "99999999999999999999e20", "NaN", "Infinity", "-Infinity", "01", "1.", ".5", "+1", "1_0", "0x1",
+]  # fmt: skip
 NUMBERS = (
-    st.sampled_from(
-        [
-            "0",
-            "-0",
-            "-0.0",
-            "1",
-            "-7",
-            "3.0",
-            "1e3",
-            "1.50",
-            "0.1",
-            "1E-2",
-            "100",
-            "1e400",
-            "-1e400",
-            "1e-400",
-            "5e-324",
-            "9223372036854775807",
-            "9223372036854775808",
-            "-9223372036854775808",
-            "-9223372036854775809",
-            "9007199254740993",
-            "9007199254740993.0",
-            "0.1000000000000000055511151231257827",
-            "1e999999999",
-            "1e-999999999",
-            "1e99999999999999999999",
-            "0e99999999999999999999",
-            "1767322800000",
-            "1767322800.5",
-            "12345678901234567890123456789012345678",
-            "123456789012345678901234567890123456789",
-            "1e38",
-            "1e39",
-            "99999999999999999999e20",
-            "NaN",
-            "Infinity",
-            "-Infinity",
-            "01",
-            "1.",
-            ".5",
-            "+1",
-            "1_0",
-            "0x1",
-        ]
-    )
+    st.sampled_from(NUMBER_TEXTS)
     | st.integers().map(str)
     | st.floats(allow_nan=False, allow_infinity=False).map(repr)
     | st.decimals(allow_nan=False, allow_infinity=False, places=3).map(str)

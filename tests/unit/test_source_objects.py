@@ -172,6 +172,11 @@ def test_empty_objects(data):
     assert (rows, reject.kind, reject.reason) == ([], "object", "empty: no JSON document")
 
 
+def test_the_mark_of_a_folder_is_nothing_but_an_object_named_like_one_is_read():
+    assert read(table(format="json"), b"", key="o/x/") == ([], [])
+    assert len(read(table(format="json"), b'{"id":"a"}', key="o/x/")[0]) == 1
+
+
 @pytest.mark.parametrize("source_format", ["ndjson", "csv"])
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, zstd.compress])
 def test_memory_does_not_grow_with_the_object(monkeypatch, source_format, pack):
