@@ -68,9 +68,7 @@ def _chained(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
 
 @cache
 def _bytewise(encoding: str) -> bool:
-    """Whether the encoding extends ASCII, so that the bytes of line ends mean nothing else (or it is UTF-16 or
-    UTF-32).
-    """
+    """Whether line ends can be found in the bytes, as the encoding extends ASCII. False for UTF-16 and UTF-32."""
     try:
         if not encoding.startswith(STATEFUL) and bytes(range(128)).decode(encoding) == _ASCII:
             return True

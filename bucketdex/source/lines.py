@@ -17,8 +17,7 @@ TOO_LONG = f"longer than {RECORD_BYTES_MAX // (1024 * 1024)} MiB"
 class Block(NamedTuple):
     """Whole lines, line ends included (the object's last line may have none), from `offset` in the unpacked object.
 
-    A line that outgrew RECORD_BYTES_MAX is a block of its own: `skipped` bytes that aren't kept, and its line end as
-    data.
+    A line that outgrew RECORD_BYTES_MAX is a block of its own: `skipped` bytes not kept, and its line end as data.
     """
 
     offset: int

@@ -28,12 +28,12 @@ def read_records(
 ) -> Iterator[RecordBatch]:
     """An object's rows and rejects, in order, in batches of at most `batch_rows` rows.
 
-    Never raises for what the bytes are. Every record becomes one row or one reject. A failure of the object as a whole (not as its table says, damaged,
-    too large) is one reject, the last one; rows before it stay. Under `on_error = "reject_object"` an object with any
-    reject has no rows. What comes out depends on the bytes only, never on how `chunks` cuts them. ndjson and csv are
-    streamed: about a MiB, one batch and one record (at most 16 MiB) are held, with "reject_object" all rows. A blob's
-    chunks aren't touched. Errors of `chunks` itself are passed on; DefinitionError when the extractor can't be
-    imported. No requests of its own.
+    Never raises for what the bytes are. Every record becomes one row or one reject. A failure of the object as a
+    whole (not as its table says, damaged, too large) is one reject, the last one; rows before it stay. Under
+    `on_error = "reject_object"` an object with any reject has no rows. What comes out depends on the bytes only,
+    never on how `chunks` cuts them. ndjson and csv are streamed: about a MiB, one batch and one record (at most 16
+    MiB) are held, with "reject_object" all rows. A blob's chunks aren't touched. Errors of `chunks` itself are passed
+    on; DefinitionError when the extractor can't be imported. No requests of its own.
     """
     batches = _batches(definition, info, chunks)
     if definition.source.on_error == "reject_object":
