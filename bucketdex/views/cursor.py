@@ -14,7 +14,6 @@ from bucketdex.views.spec import View
 from bucketdex.views.summary import summary_fold
 
 BLOCKS_FIRST, BLOCKS_MAX = 1, 64  # blocks a run that one round reads
-FILTER_ABOVE_RUNS = 2  # up to two runs one request each is cheaper than asking their filters first
 
 
 def fixed_component(lo: str | None, hi: str | None) -> str | None:
@@ -60,13 +59,10 @@ def blocks_in(footer: Footer, lo: str | None, hi: str | None) -> range:
 class RunCursor:
     """Walks one run's part of a key range, a few blocks at a time."""
 
-    def __init__(
-        self, view: View, run: Run, lo: str | None, hi: str | None, *, reverse: bool, check_filter: bool, loader: Loader
-    ) -> None:
+    def __init__(self, view: View, run: Run, lo: str | None, hi: str | None, *, reverse: bool, loader: Loader) -> None:
         files, self._lo = files_in(run, lo, hi)
         self._view, self._hi, self._reverse, self._loader = view, hi, reverse, loader
         self._component = fixed_component(lo, hi)
-        self._check_filter = check_filter and self._component is not None
         self._files = deque(reversed(files) if reverse else files)
         self._units: deque[Need] = deque()
         self.buffer = NOTHING
@@ -77,13 +73,16 @@ class RunCursor:
         return not self._files and not self._units
 
     def needs(self, count: int) -> list[Need]:
-        """What the next step of this cursor reads: an index part of the next file, or up to `count` blocks."""
+        """What the next step of this cursor reads: an index part of the next file, or up to `count` blocks; one more
+        if it is the last, so that a few lines on either side of a block's end take one round.
+        """
         while len(self._units) < count and self._files:
             parts = self._open(self._files[0])
             if parts:
                 return parts if not self._units else list(self._units)[:count]
             self._files.popleft()
-        return list(self._units)[:count]
+        last = not self._files and len(self._units) == count + 1
+        return list(self._units)[: count + last]
 
     def _open(self, entry: FileEntry) -> list[Need]:
         """The index parts that must be read before the blocks of a file are known; none when its units were queued."""
@@ -92,14 +91,11 @@ class RunCursor:
         if loader.is_whole(entry):
             self._units.append(loader.need_file(self._view, entry))
             return []
-        cold = loader.get(("footer", entry.path)) is None
-        needs = [loader.need_footer(entry)] if cold else []
-        if component is not None and entry.filter[0] and (cold or self._check_filter):
-            need = loader.need_filter(entry, component)
-            if loader.get(need.place) is None:
-                needs.append(need)
-        if needs:
-            return needs
+        if loader.get(("footer", entry.path)) is None:
+            # The filter comes in the footer's round. With the footer in memory it isn't asked first: a block is one
+            # request as well, and a round sooner.
+            filters = [loader.need_filter(entry, component)] if component is not None and entry.filter[0] else []
+            return [loader.need_footer(entry), *filters]
         if component is not None and loader.excluded(entry, component):
             return []
         indexes = blocks_in(loader.footer(entry), self._lo, self._hi)
@@ -143,10 +139,7 @@ class Merge:
         self._view, self._definition, self._loader, self._reverse = view, definition, loader, reverse
         self._width = blocks_first
         touched = [run for run in runs if files_in(run, lo, hi)[0]]
-        check = len(touched) > FILTER_ABOVE_RUNS
-        self._cursors = [
-            RunCursor(view, run, lo, hi, reverse=reverse, check_filter=check, loader=loader) for run in touched
-        ]
+        self._cursors = [RunCursor(view, run, lo, hi, reverse=reverse, loader=loader) for run in touched]
         self._memory = self._fold([clip(part, lo, hi) for part in memory])
 
     def first_needs(self) -> list[Need]:
