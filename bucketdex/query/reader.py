@@ -36,12 +36,18 @@ def cost_of(store: CountingStore) -> Cost:
 class Known:
     """A manifest and all that follows from it alone; shared between threads."""
 
-    def __init__(self, versioned: Versioned) -> None:
+    def __init__(self, versioned: Versioned, before: Known | None = None) -> None:
         self.versioned = versioned
         manifest = versioned.manifest
-        self.definition = TableDefinition.from_dict(manifest.table, manifest.definition, origin="manifest")
-        self.columns: Columns = table_columns(self.definition)
-        self.layouts: tuple[Layout, ...] = layouts_of(self.definition, self.columns)
+        self.definition: TableDefinition
+        self.columns: Columns
+        self.layouts: tuple[Layout, ...]
+        if before is not None and before.manifest.definition == manifest.definition:
+            self.definition, self.columns, self.layouts = before.definition, before.columns, before.layouts
+        else:
+            self.definition = TableDefinition.from_dict(manifest.table, manifest.definition, origin="manifest")
+            self.columns = table_columns(self.definition)
+            self.layouts = layouts_of(self.definition, self.columns)
         self.building = frozenset(name for name, view in manifest.views.items() if view.state != "ready")
 
     @property

@@ -101,7 +101,7 @@ class Session:
             raise
         if known is not None and versioned is known.versioned:
             return known
-        newest = Known(versioned)
+        newest = Known(versioned, known)
         with self._lock:
             current = self._known.get(table)
             if current is None or current.manifest.generation <= newest.manifest.generation:
