@@ -39,10 +39,7 @@ class Collector:
             gone = [entry for entry in current.garbage if entry.removed_at < horizon]
             new = replacement(current, "collection", self._runtime, self._settings)
             new.garbage = [entry for entry in current.garbage if entry.removed_at >= horizon]
-            oldest = min((entry.removed for entry in new.garbage), default=new.generation)
-            for state in new.views.values():
-                before = [fold for fold in state.folds if fold[0] < oldest][-1:]
-                state.folds = before + [fold for fold in state.folds if fold[0] >= oldest]
+            _forget(new, max((entry.removed for entry in gone), default=0))
             expired[:] = [path for entry in gone for path in _paths([entry.run], [entry.delta])]
             return new
 
@@ -83,6 +80,16 @@ class Collector:
             if generation is not None and generation < manifest.floor:
                 out.append(listed.key)
         return out
+
+
+def _forget(manifest: Manifest, generation: int) -> None:
+    """What generation `generation` removed is gone: no generation before it can be put together any more, whichever
+    compaction it was, so the history of folds starts there.
+    """
+    for state in manifest.views.values():
+        older = [folded for at, folded in state.folds if at <= generation]
+        newer = [fold for fold in state.folds if fold[0] > generation]
+        state.folds = [(generation, older[-1]), *newer] if older else newer
 
 
 def base_generation_or_none(path: str) -> int | None:

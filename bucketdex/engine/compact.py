@@ -18,7 +18,7 @@ from bucketdex.errors import SnapshotExpiredError
 from bucketdex.runtime import Runtime
 from bucketdex.storage import Manifest, ManifestStore, ObjectStore, Run, Versioned
 from bucketdex.storage.paths import base_generation
-from bucketdex.views import RECORDS, BlockCache, Snapshot, View, view_of
+from bucketdex.views import RECORDS, BlockCache, Snapshot, View, current_view, values_views
 from bucketdex.views.derive import derive, weighted_rows
 from bucketdex.views.merge import Entries, cancel, concatenate, fold_rows, sort_entries
 from bucketdex.views.summary import summary_fold
@@ -58,14 +58,20 @@ class Compactor:
         """One piece of work; None when there is none."""
         state = base.manifest.views[name]
         definition = TableDefinition.from_dict(base.manifest.table, base.manifest.definition)
-        view = view_of(definition, name)
+        view = current_view(base.manifest, definition, name)
         if state.state == "building":
-            return self._build(base, view, definition)
+            return self._build(base, self._first_to_build(base.manifest, view, definition), definition)
         live = [delta for delta in base.manifest.deltas if delta.added > state.folded]
         if live and (mode != "tiered" or unfolded_debt(base.manifest, state, self._settings)):
             return self._fold(base, view, definition)
         runs = choose_runs(state, self._settings, mode)
         return self._merge(base, view, definition, runs, in_time) if runs else None
+
+    def _first_to_build(self, manifest: Manifest, view: View, definition: TableDefinition) -> View:
+        """A summary is ready only after the hidden views that settle it, or a merge would store wrong values."""
+        needed = values_views(view) if view.kind == "summary" and not view.hidden else []
+        waiting = [name for name in needed if manifest.views[name].state == "building"]
+        return current_view(manifest, definition, waiting[0]) if waiting else view
 
     def _sink(self, base: Manifest, view: View) -> RunSink:
         return RunSink(self._store, self._runtime, self._settings, base.table, view, base.generation)
@@ -168,7 +174,8 @@ class Compactor:
 
         def change(current: Manifest) -> Manifest | None:
             state = current.views.get(view.name)
-            if state is None or state.id != view.id or state.state != "building":
+            begun = base.manifest.views[view.name].folded  # another when the view was dropped and added again meanwhile
+            if state is None or state.id != view.id or state.state != "building" or state.folded != begun:
                 return None
             new = replacement(current, "compaction", self._runtime, self._settings)
             target = new.views[view.name]
@@ -178,7 +185,7 @@ class Compactor:
             retire_runs(new, view.id, held, self._runtime.now())
             target.state = "ready"
             target.folded = base.manifest.generation
-            target.folds.append((new.generation, target.folded))
+            target.folds = [(new.generation, target.folded)]  # what it was before can't be read
             retire_deltas(new, self._runtime.now(), {})
             return new
 

@@ -130,7 +130,14 @@ def _fresh(view: View, generation: int, *, building: bool) -> ViewState:
 
 
 def _is_same(current: Manifest, definition: TableDefinition, managed_by: str | None) -> bool:
-    return current.state == "live" and current.definition == definition.to_dict() and current.managed_by == managed_by
+    """Whether nothing changes, nor does this version of the code make any view differently."""
+    hashes = {name: state.hash for name, state in current.views.items()}
+    return (
+        current.state == "live"
+        and current.definition == definition.to_dict()
+        and current.managed_by == managed_by
+        and hashes == {view.name: view.hash for view in views_of(definition)}
+    )
 
 
 def _is_empty(current: Manifest) -> bool:

@@ -12,7 +12,7 @@ from bucketdex.engine.runs import RunSink
 from bucketdex.engine.settings import Settings
 from bucketdex.runtime import Runtime
 from bucketdex.storage import EncodedFile, Manifest, ObjectStore, Run, RunWriter
-from bucketdex.views import OBJECTS, RECORDS, REJECTS, BlockCache, Snapshot, View, views_of
+from bucketdex.views import OBJECTS, RECORDS, REJECTS, BlockCache, Snapshot, View, current_view, views_of
 from bucketdex.views.derive import WeightedRows, derive, weighted_rows
 from bucketdex.views.keys import suffixes, view_keys
 from bucketdex.views.lines import STORED, mark
@@ -132,7 +132,7 @@ class Draft:
             return
         stored = self._stored()
         batch = self._weighted(stored.pop(RECORDS, ([], [])))
-        views = views_of(self._definition)
+        views = [current_view(self._base, self._definition, view.name) for view in views_of(self._definition)]
 
         def write(view: View) -> tuple[str, Run | None]:
             sink = RunSink(self._store, self._runtime, self._settings, self._base.table, view, self._base.generation)

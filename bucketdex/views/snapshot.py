@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from bucketdex.definition import TableDefinition
-from bucketdex.errors import SnapshotExpiredError, StorageError
+from bucketdex.errors import SnapshotExpiredError, StorageError, UpgradeRequiredError
 from bucketdex.storage import Delta, GetRequest, Got, Manifest, ObjectStore, Run
 from bucketdex.views.cache import BlockCache
 from bucketdex.views.cursor import Merge, blocks_in, clip, files_in
@@ -52,6 +52,20 @@ def visible(manifest: Manifest, name: str, generation: int) -> Visible:
     return Visible(runs, [d for d in deltas if folded < d.added <= generation])
 
 
+def current_view(manifest: Manifest, definition: TableDefinition, name: str) -> View:
+    """The view of that name. UpgradeRequiredError when the index holds it as another version made it: its lines, keys
+    or groups may mean something else, so neither can they be read nor may ours be put among them.
+    """
+    view = view_of(definition, name)
+    state = manifest.views.get(name)
+    if state is not None and state.hash != view.hash:
+        raise UpgradeRequiredError(
+            f"view {name} of table {manifest.table} was made by another version of bucketdex or of its time zones: "
+            "use that version, or deploy the table with this one"
+        )
+    return view
+
+
 class Snapshot:
     """Reads one generation. Every answer it gives belongs to that generation, whatever is committed meanwhile."""
 
@@ -73,8 +87,8 @@ class Snapshot:
         self._predictor = self._loader()  # holds the footers that predicted blocks are decoded by
 
     def view(self, name: str) -> View:
-        """The view of that name."""
-        return view_of(self.definition, name)
+        """The view of that name; raises as `current_view` does."""
+        return current_view(self.manifest, self.definition, name)
 
     def scan(self, name: str, lo: str | None, hi: str | None, *, reverse: bool = False) -> Iterator[Entry]:
         """Folded entries with lo <= sort key < hi, in order. Blocks are read in rounds of 1, 2, 4 ... a run."""

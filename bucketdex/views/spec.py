@@ -42,6 +42,12 @@ def values_view_name(summary: str, field: str) -> str:
     return f"{summary}.{field}"
 
 
+def values_views(view: View) -> list[str]:
+    """The names of the hidden summaries that settle a summary."""
+    assert view.summary is not None
+    return [values_view_name(view.name, field) for field in _value_fields(view.summary)]
+
+
 @lru_cache(maxsize=256)
 def views_of(definition: TableDefinition) -> tuple[View, ...]:
     """All views of a table, the hidden ones included, in a stable order."""
@@ -83,8 +89,7 @@ def _summary_views(definition: TableDefinition, summary: Summary, shape: object)
     zones = TZDATA_VERSION if any(term.timezone for term in summary.group_by) else ""
     measured = sorted({f"{measure.function} {measure.field}" for measure in summary.measures})
     views = [View(summary.name, "summary", _digest("summary", shape, terms, zones, measured), summary=summary)]
-    fields = sorted({m.field for m in summary.measures if m.field is not None and m.function in NEEDS_VALUES})
-    for field in fields:
+    for field in _value_fields(summary):
         grouped = msgspec.structs.replace(
             summary,
             name=values_view_name(summary.name, field),
@@ -94,6 +99,10 @@ def _summary_views(definition: TableDefinition, summary: Summary, shape: object)
         digest = _digest("values", shape, terms, zones, field)
         views.append(View(grouped.name, "summary", digest, summary=grouped, hidden=True))
     return views
+
+
+def _value_fields(summary: Summary) -> list[str]:
+    return sorted({m.field for m in summary.measures if m.field is not None and m.function in NEEDS_VALUES})
 
 
 def _record_shape(definition: TableDefinition) -> object:

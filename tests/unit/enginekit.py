@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from typing import Any
 
 from bucketdex.definition import TableDefinition
@@ -171,7 +172,9 @@ def document(r: random.Random) -> dict[str, Any]:
         "id": f"o{r.randrange(1000)}",
         "customer": {"id": r.choice(["c1", "c10", "c2", 'q"', "né\u4e2d", "", "\x00a", "a\x01"])},
         "country": r.choice(["DE", "FR", None]),
-        "amount": r.choice([None, "10.50", "-3", "0", "1e3", "123456789.123", f"{r.randrange(100)}.{r.randrange(100)}"]),
+        "amount": r.choice(
+            [None, "10.50", "-3", "0", "1e3", "123456789.123", f"{r.randrange(100)}.{r.randrange(100)}"]
+        ),
         "score": r.choice([None, 0.1, 0.2, -1e300, 1e300, 5e-324, r.random()]),
         "items": r.choice([None, 0, 1, -5, 2**62, r.randrange(10)]),
         "tags": r.sample(["a", "b", "c", "dd"], r.randrange(4)),
@@ -180,6 +183,12 @@ def document(r: random.Random) -> dict[str, Any]:
     if r.random() < 0.05:
         made["created_at"] = "never"
     return made
+
+
+def interrupted(steps: int) -> Callable[[], bool]:
+    """An `in_time` that says yes so many times."""
+    left = iter([True] * steps)
+    return lambda: next(left, False)
 
 
 class InterleavingStore(ObjectStore):

@@ -1,0 +1,85 @@
+"""Any generation within the grace period reads as it did when it was the newest; past it, it says so and never answers wrongly."""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from enginekit import DEFINITION, TINY, Bench, InterleavingStore, contents, documents, interrupted
+
+from bucketdex.errors import SnapshotExpiredError
+from bucketdex.storage import open_index_store
+from bucketdex.views import BlockCache, Snapshot
+
+KEYS = [f"orders/{i}" for i in range(5)]
+GRACE = TINY.grace_seconds
+
+
+class Historian:
+    """Notes what a reader of every generation sees, right before the generation is replaced, and when that is."""
+
+    def __init__(self, bench: Bench, store: InterleavingStore) -> None:
+        self.bench, self.cache = bench, BlockCache()
+        self.seen: dict[int, dict[str, Any]] = {}
+        self.replaced_at: dict[int, float] = {}
+        store.before_swap = self.note
+
+    def note(self) -> None:
+        manifest = self.bench.engine.load("orders").manifest
+        self.replaced_at[manifest.generation] = self.bench.runtime.clock
+        if manifest.generation not in self.seen and all(v.state == "ready" for v in manifest.views.values()):
+            snapshot = Snapshot(self.bench.index, manifest, DEFINITION, self.cache)
+            self.seen[manifest.generation] = contents(snapshot)
+
+    def check(self) -> tuple[int, int]:
+        """How many generations could be read, and how many were past their grace period."""
+        manifest = self.bench.engine.load("orders").manifest
+        cache = BlockCache()  # a new one: files that were deleted too early are missed
+        read = expired = 0
+        for generation, expected in self.seen.items():
+            snapshot = Snapshot(self.bench.index, manifest, DEFINITION, cache, at=generation)
+            try:
+                assert contents(snapshot) == expected, generation
+                read += 1
+            except SnapshotExpiredError:
+                age = self.bench.runtime.clock - self.replaced_at.get(generation, self.bench.runtime.clock)
+                assert age > GRACE, (generation, age)
+                expired += 1
+        return read, expired
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_generation_reads_as_it_did(seed: int) -> None:
+    r = random.Random(seed)
+    store = InterleavingStore(open_index_store("memory://"))
+    bench = Bench(seed, index=store)
+    historian = Historian(bench, store)
+    read = expired = 0
+    for step in range(12):
+        batch = r.sample(KEYS, r.randrange(1, 4))
+        for key in batch:
+            if r.random() < 0.25:
+                bench.data.delete_many([key])
+            else:
+                bench.put(key, documents(r, r.choice([0, 1, 3, 14])))
+        bench.apply(*batch)
+        choice = r.random()
+        if choice < 0.5:
+            bench.engine.compact(
+                "orders", mode=r.choice(["tidy", "full"]), in_time=interrupted(r.choice([1, 2, 3, 50]))
+            )
+        elif choice < 0.6:
+            bench.engine._collector.sweep("orders")
+        bench.runtime.clock += r.choice([0, 30, 60])
+        bench.engine._collector.collect("orders")
+        if step % 4 == 3:
+            counts = historian.check()
+            read, expired = read + counts[0], expired + counts[1]
+    assert read > 10
+    assert expired > 0
