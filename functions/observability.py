@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from aws_lambda_powertools import Logger, Metrics, Tracer
 
-# Names come from POWERTOOLS_SERVICE_NAME and POWERTOOLS_METRICS_NAMESPACE, which the stack sets.
+# The service is what POWERTOOLS_SERVICE_NAME says, which the stack sets to the function's name.
 logger = Logger()
-metrics = Metrics()
+metrics = Metrics(namespace="Bucketdex")
 # Patching every library would import botocore's integrations at each cold start; the handlers' own segments suffice.
 tracer = Tracer(auto_patch=False)

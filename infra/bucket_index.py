@@ -25,7 +25,7 @@ from infra.queues import dead_letter_queue, work_queue
 KEEP_NOTIFICATIONS_OF_OTHERS = "@aws-cdk/aws-s3:keepNotificationInImportedBucket"
 TIMEOUT = cdk.Duration.minutes(15)
 REGISTRAR_TIMEOUT = cdk.Duration.minutes(2)
-COMPACTION_INTERVAL = cdk.Duration.minutes(15)
+MAINTENANCE_INTERVAL = cdk.Duration.minutes(15)
 COMPACTIONS_AT_ONCE = 4
 MEMORY_MB = 1769  # the memory at which Lambda gives one whole core
 
@@ -168,9 +168,9 @@ class BucketIndex(Construct):
         )
         events.Rule(
             self,
-            "CompactionSchedule",
-            description="Compacts what no commit asks for any more, and collects garbage",
-            schedule=events.Schedule.rate(COMPACTION_INTERVAL),
+            "Schedule",
+            description="Compacts what no commit asks for any more, and deletes garbage",
+            schedule=events.Schedule.rate(MAINTENANCE_INTERVAL),
             targets=[targets.LambdaFunction(compactor)],
         )
         return compactor

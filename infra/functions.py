@@ -13,7 +13,6 @@ from constructs import Construct
 
 from infra.bundle import Bundle
 
-METRICS_NAMESPACE = "Bucketdex"
 LOG_RETENTION = logs.RetentionDays.ONE_MONTH
 
 
@@ -48,11 +47,7 @@ def function(
         tracing=lambda_.Tracing.ACTIVE,
         log_group=log_group,
         logging_format=lambda_.LoggingFormat.JSON,
-        environment={
-            "POWERTOOLS_SERVICE_NAME": f"bucketdex-{name}",
-            "POWERTOOLS_METRICS_NAMESPACE": METRICS_NAMESPACE,
-            **environment,
-        },
+        environment={"POWERTOOLS_SERVICE_NAME": f"bucketdex-{name}", **environment},
     )
 
 

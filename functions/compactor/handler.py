@@ -13,9 +13,9 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from bucketdex.engine import Engine
 from bucketdex.runtime import system_runtime
-from bucketdex.storage import open_index_store
-from functions.compactor.maintenance import compact, maintain
-from functions.configuration import deployed_tables, from_environment
+from bucketdex.storage import ManifestStore, open_index_store
+from functions.compactor.maintenance import compact, for_each, maintain
+from functions.configuration import from_environment
 from functions.observability import logger, metrics, tracer
 
 
@@ -26,8 +26,8 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 settings = from_environment(Settings)
-tables = [table.name for table in deployed_tables()]
 index = open_index_store(f"s3://{settings.index_bucket}")
+manifests = ManifestStore(index, system_runtime())
 engine = Engine(index, index, system_runtime())  # it never reads data
 
 
@@ -35,7 +35,7 @@ engine = Engine(index, index, system_runtime())  # it never reads data
 @metrics.log_metrics(capture_cold_start_metric=True)
 @tracer.capture_lambda_handler(capture_response=False)
 def handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse | None:
-    """Compacts the view that a message names; without messages, by schedule, whatever is due in all tables."""
+    """Compacts the views that messages name; by schedule, whatever is due in any table of the index."""
     budget_ms = context.get_remaining_time_in_millis()
 
     def time_left() -> bool:
@@ -48,7 +48,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailure
     if "Records" in event:
         # After a failure the group's later messages wait: they name the same view.
         return process_partial_response(event, work_off, SqsFifoPartialProcessor(skip_group_on_error=True), context)
-    count(maintain(engine, tables, time_left=time_left))
+    count(for_each(manifests.tables(), lambda table: maintain(engine, table, time_left=time_left)))
     return None
 
 

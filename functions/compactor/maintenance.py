@@ -13,24 +13,30 @@ def compact(engine: Engine, table: str, view: str, *, time_left: Callable[[], bo
     return engine.compact(table, view, mode="tiered", in_time=time_left)
 
 
-def maintain(engine: Engine, tables: Iterable[str], *, time_left: Callable[[], bool]) -> int:
-    """Compacts the views over their bounds and collects the garbage of every table; how many steps landed.
+def maintain(engine: Engine, table: str, *, time_left: Callable[[], bool]) -> int:
+    """Compacts the table's views over their bounds and deletes what is past its grace period; how many steps landed.
 
-    A failing table doesn't keep the others from their turn; the first error is raised at the end. Stops before the
-    next view when time runs out: the schedule comes round again.
+    Stops before the next view when time runs out: the schedule comes round again.
     """
-    compacted = 0
+    steps = 0
+    for view in engine.debt(engine.load(table).manifest):
+        if not time_left():
+            return steps
+        steps += compact(engine, table, view, time_left=time_left)
+    engine.collect(table)
+    return steps
+
+
+def for_each(tables: Iterable[str], work: Callable[[str], int]) -> int:
+    """The sum of the work on all tables. A failing table keeps no other from its turn; the first error follows them."""
+    total = 0
     first: Exception | None = None
     for table in tables:
         try:
-            for view in engine.debt(engine.load(table).manifest):
-                if not time_left():
-                    return compacted
-                compacted += compact(engine, table, view, time_left=time_left)
-            engine.collect(table)
+            total += work(table)
         except Exception as error:
             logger.exception("maintenance failed", table=table)
             first = first or error
     if first is not None:
         raise first
-    return compacted
+    return total

@@ -26,7 +26,6 @@ ENVIRONMENT = {
     "EVENT_QUEUE_URL": "https://sqs/events",
     "MAINTENANCE_QUEUE_URL": "https://sqs/maintenance.fifo",
     "POWERTOOLS_SERVICE_NAME": "test",
-    "POWERTOOLS_METRICS_NAMESPACE": "Bucketdex",
     "AWS_REGION": "eu-central-1",
     "AWS_DEFAULT_REGION": "eu-central-1",
     "AWS_XRAY_SDK_ENABLED": "true",

@@ -17,9 +17,12 @@ import pytest
 from bucketdex.definition import TableDefinition
 from bucketdex.engine import Engine, Event
 from bucketdex.engine import Settings as EngineSettings
-from bucketdex.errors import AccessDeniedError, TableNotFoundError
+from bucketdex.errors import AccessDeniedError
 from bucketdex.runtime import Runtime
-from bucketdex.storage import open_data_store, open_index_store
+from bucketdex.storage import ManifestStore, open_data_store, open_index_store
+from bucketdex.storage.paths import delta_path
+from functions.indexer.queue import EventQueue
+from functions.maintenance_queue import MaintenanceQueue
 from tests.unit.test_functions_events import s3_record, sqs_record
 
 ORDERS = TableDefinition.from_dict(
@@ -31,6 +34,9 @@ ORDERS = TableDefinition.from_dict(
     },
     origin="orders.toml",
 )
+
+
+SCHEDULED = {"source": "aws.events", "detail-type": "Scheduled Event"}
 
 
 class FakeRuntime(Runtime):
@@ -93,6 +99,7 @@ class Deployment:
     """A function as deployed, its buckets and queues in memory."""
 
     sqs: FakeSqs
+    index: Any
     data: Any
     engine: Engine
     module: ModuleType
@@ -115,7 +122,6 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
         "EVENT_QUEUE_URL": "https://sqs/events",
         "MAINTENANCE_QUEUE_URL": "https://sqs/maintenance.fifo",
         "POWERTOOLS_SERVICE_NAME": "test",
-        "POWERTOOLS_METRICS_NAMESPACE": "Bucketdex",
         "AWS_DEFAULT_REGION": "eu-central-1",
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
@@ -129,16 +135,22 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
         sys.modules.pop(f"functions.{name}.handler", None)
 
 
-def deploy(name: str, settings: EngineSettings | None = None, *, engine: Engine | None = None) -> Deployment:
+def deploy(
+    name: str, settings: EngineSettings | None = None, *, engine: Engine | None = None, index: Any = None
+) -> Deployment:
     module = importlib.import_module(f"functions.{name}.handler")
     sqs, runtime = FakeSqs(), FakeRuntime()
-    data = open_data_store("memory://")
-    engine = engine or Engine(open_index_store("memory://"), data, runtime, settings=settings)
-    module.engine = engine  # type: ignore[attr-defined]
-    for part, kind in (("queue", "EventQueue"), ("maintenance", "MaintenanceQueue")):
-        if hasattr(module, kind):
-            setattr(module, part, getattr(module, kind)(sqs, runtime, "https://sqs/queue"))
-    return Deployment(sqs, data, engine, module)
+    index, data = index or open_index_store("memory://"), open_data_store("memory://")
+    engine = engine or Engine(index, data, runtime, settings=settings)
+    replaced: dict[str, Any] = {
+        "engine": engine,
+        "manifests": ManifestStore(index, runtime),
+        "queue": EventQueue(sqs, runtime, "https://sqs/events"),  # type: ignore[arg-type]
+        "maintenance": MaintenanceQueue(sqs, runtime, "https://sqs/maintenance.fifo"),  # type: ignore[arg-type]
+    }
+    for part in replaced.keys() & vars(module).keys():
+        setattr(module, part, replaced[part])
+    return Deployment(sqs, index, data, engine, module)
 
 
 def created(key: str, *, name: str = "m", receives: int = 1, sequencer: str = "1") -> dict[str, Any]:
@@ -165,13 +177,15 @@ def test_a_poison_object_fails_its_own_message_only(environment: None, monkeypat
         indexer.data.put(key, b'{"id": "a"}\n')
     reads = indexer.data.open
 
-    def denied(key: str) -> Any:
+    def denied(key: str, **options: Any) -> Any:
         if key == "orders/denied":
             raise AccessDeniedError("403: orders/denied")
-        return reads(key)
+        return reads(key, **options)
 
     monkeypatch.setattr(indexer.data, "open", denied)
-    assert indexer.send(created("orders/good", name="1"), created("orders/denied", name="2"), sqs_record("?", name="3")) == [
+    assert indexer.send(
+        created("orders/good", name="1"), created("orders/denied", name="2"), sqs_record("?", name="3")
+    ) == [
         "3",
         "2",
     ]
@@ -227,25 +241,63 @@ def test_the_compactor_folds_what_it_is_asked_to(environment: None) -> None:
     for number in range(6):
         indexer.data.put(f"orders/{number}", b'{"id": "a", "amount": 1}\n')
         indexer.send(created(f"orders/{number}"))
-    compactor = deploy("compactor", engine=indexer.engine)
+    compactor = deploy("compactor", engine=indexer.engine, index=indexer.index)
     assert "by_amount" in indexer.engine.debt(indexer.engine.load("orders").manifest)
     message = sqs_record({"table": "orders", "view": "by_amount"})
     assert compactor.send(message | {"attributes": {**message["attributes"], "MessageGroupId": "g"}}) == []
     assert "by_amount" not in indexer.engine.debt(indexer.engine.load("orders").manifest)
 
-    assert compactor.call({"source": "aws.events"}) is None
+    assert compactor.call(SCHEDULED) is None
     assert indexer.engine.debt(indexer.engine.load("orders").manifest) == []
 
 
-def test_a_failing_table_keeps_no_other_from_its_maintenance(environment: None) -> None:
-    compactor = deploy("compactor")
+def test_compaction_stops_when_time_runs_out(environment: None) -> None:
+    indexer = deploy("indexer", EngineSettings(debt_deltas=0))
+    indexer.engine.define(ORDERS)
+    indexer.data.put("orders/1", b'{"id": "a"}\n')
+    indexer.send(created("orders/1"))
+    due = indexer.engine.debt(indexer.engine.load("orders").manifest)
+    assert due
+
+    class Late(Context):
+        def get_remaining_time_in_millis(self) -> int:
+            self.milliseconds //= 4
+            return self.milliseconds
+
+    compactor = deploy("compactor", engine=indexer.engine, index=indexer.index)
+    compactor.module.handler(SCHEDULED, Late())
+    assert indexer.engine.debt(indexer.engine.load("orders").manifest) == due
+
+
+def test_the_schedule_deletes_what_no_manifest_lists(environment: None) -> None:
+    compactor = deploy("compactor", EngineSettings(sweep_generations=1))
     compactor.engine.define(ORDERS)
-    compactor.module.tables = ["missing", "orders"]  # type: ignore[attr-defined]
-    collected = []
-    compactor.engine.collect = collected.append  # type: ignore[assignment, method-assign]
-    with pytest.raises(TableNotFoundError):
-        compactor.call({"source": "aws.events"})
-    assert collected == ["orders"]
+    for _ in range(3):
+        compactor.engine.apply("orders", [Event("orders/none")])
+    orphan = delta_path("orders", 0, "0123456789abcdef")
+    compactor.index.put(orphan, b"left by a crashed writer")
+    compactor.call(SCHEDULED)
+    assert [listed.key for listed in compactor.index.list("tables/")] == ["tables/orders/manifest.json"]
+
+
+def test_a_failing_table_keeps_no_other_from_its_maintenance(
+    environment: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compactor = deploy("compactor")
+    for name in ("bad", "orders"):
+        compactor.engine.define(msgspec.structs.replace(ORDERS, name=name))
+    collect, collected = compactor.engine.collect, []
+
+    def failing(table: str) -> Any:
+        collected.append(table)
+        if table == "bad":
+            raise AccessDeniedError("403")
+        return collect(table)
+
+    monkeypatch.setattr(compactor.engine, "collect", failing)
+    with pytest.raises(AccessDeniedError):
+        compactor.call(SCHEDULED)
+    assert collected == ["bad", "orders"]
 
 
 def custom_resource(request: str, **fields: Any) -> dict[str, Any]:
