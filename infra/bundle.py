@@ -86,7 +86,7 @@ def build(tables: str | Path, target: Target = LAMBDA_ARM64, *, build_directory:
         raise ValueError(f"tables={str(tables)!r} would depend on the working directory; give an absolute path")
     definitions = load_tables(directory)
     files = dict(_code(directory, definitions))
-    tables_json = json.dumps({table.name: table.to_dict() for table in definitions}, sort_keys=True).encode()
+    tables_json = json.dumps({table.name: table.to_dict() for table in definitions}).encode()
     hashes = [f"{name} {_digest(path.read_bytes())}" for name, path in sorted(files.items())]
     digest = _digest("\n".join([_dependency_hash(target), _digest(tables_json), *hashes]).encode())
     root = build_directory or default_build_directory()
