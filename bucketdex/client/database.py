@@ -50,9 +50,11 @@ class Database:
         """The database of a deployed stack, by its outputs IndexBucketName and DataBucketName. One request to
         CloudFormation.
         """
-        import boto3
-        from botocore.exceptions import BotoCoreError, ClientError
-
+        try:
+            import boto3
+            from botocore.exceptions import BotoCoreError, ClientError
+        except ImportError as error:
+            raise BucketdexError("from_stack() needs boto3: pip install 'bucketdex[aws]'") from error
         try:
             stack = boto3.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
         except (BotoCoreError, ClientError) as error:

@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError
 from obstore.store import MemoryStore
 
 from bucketdex import (
@@ -400,6 +402,40 @@ def test_where_the_index_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Database().tables() == []
     with pytest.raises(BucketdexError, match="no conditional update"):
         Database("file:///tmp/index")
+
+
+def test_a_stack_says_where_its_buckets_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs = [{"OutputKey": "IndexBucketName", "OutputValue": "shop-index"}]
+
+    class CloudFormation:
+        def describe_stacks(self, StackName: str) -> dict[str, Any]:  # noqa: N803
+            if StackName != "Shop":
+                raise ClientError({"Error": {"Code": "ValidationError", "Message": "no such stack"}}, "DescribeStacks")
+            return {"Stacks": [{"Outputs": outputs}]}
+
+    monkeypatch.setattr(boto3, "client", lambda service: CloudFormation())
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    assert "s3://shop-index" in repr(Database.from_stack("Shop"))
+    with pytest.raises(BucketdexError, match="no such stack"):
+        Database.from_stack("Shopp")
+    outputs.clear()
+    with pytest.raises(BucketdexError, match="IndexBucketName"):
+        Database.from_stack("Shop")
+
+
+def test_keys_come_from_the_template(own_shop: Shop) -> None:
+    plain = {
+        "source": {"key": "by/{region}/{id}.json", "format": "json"},
+        "fields": {"id": "int", "region": {"type": "string", "from": "key"}},
+    }
+    table = own_shop.database.create_table(TableDefinition.from_dict("by", plain))
+    assert table.put({"id": 7, "region": "eu"}) == "by/eu/7.json"
+    assert table.get("by/eu/7.json") == {"id": 7, "region": "eu", "_key": "by/eu/7.json"}
+    for record in ({"id": 7}, {"id": 7, "region": "a/b"}, {"id": 7, "region": ""}):
+        with pytest.raises(QueryError, match="key"):
+            table.put(record)
+    with pytest.raises(QueryError, match="records"):
+        table.put_many([{"id": 1, "region": "eu"}, {"id": 2, "region": "eu"}])
 
 
 def test_a_new_index_is_built_or_refused_until_it_is(own_shop: Shop) -> None:
