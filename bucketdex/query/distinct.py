@@ -11,7 +11,9 @@ from bucketdex.query.columns import AT, KEY, BoundColumn
 from bucketdex.query.keyset import PAST
 from bucketdex.query.reader import Reader
 
-REPEATS_MAX = 1_000  # entries of one value that are read on through before a leap past the rest of them pays
+# Entries of one value that are read on through before a leap past the rest of them: about a block at first. A leap costs
+# a round trip and starts with small rounds again, so after each it takes twice as many, up to what two large rounds bring.
+REPEATS_FIRST, REPEATS_MAX = 150, 20_000
 
 
 def leap(reader: Reader, column: BoundColumn) -> Iterator[Any] | None:
@@ -39,6 +41,7 @@ def distinct_values(column: BoundColumn, rows: Iterable[Any]) -> list[Any]:
 def _leap(reader: Reader, view: str, column: BoundColumn) -> Iterator[Any]:
     last: str | None = None
     low: str | None = PAST if column.multi else None
+    repeats_max = REPEATS_FIRST
     while True:
         repeats = 0
         for entry in reader.fresh().scan(view, low, None):
@@ -48,11 +51,13 @@ def _leap(reader: Reader, view: str, column: BoundColumn) -> Iterator[Any]:
                 yield _decoded(column, component)
                 continue
             repeats += 1
-            if repeats > REPEATS_MAX:
+            if repeats > repeats_max:
+                repeats_max = min(2 * repeats_max, REPEATS_MAX)
                 break
         else:
             return
-        low = last + PAST if last is not None else PAST
+        assert last is not None
+        low = last + PAST
 
 
 def _decoded(column: BoundColumn, component: str) -> Any:
