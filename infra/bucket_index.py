@@ -25,6 +25,7 @@ from infra.queues import dead_letter_queue, work_queue
 KEEP_NOTIFICATIONS_OF_OTHERS = "@aws-cdk/aws-s3:keepNotificationInImportedBucket"
 TIMEOUT = cdk.Duration.minutes(15)
 REGISTRAR_TIMEOUT = cdk.Duration.minutes(2)
+BATCHING_WINDOW = cdk.Duration.seconds(2)
 MAINTENANCE_INTERVAL = cdk.Duration.minutes(15)
 COMPACTIONS_AT_ONCE = 4
 MEMORY_MB = 1769  # the memory at which Lambda gives one whole core
@@ -62,10 +63,9 @@ class BucketIndex(Construct):
         removal_policy: cdk.RemovalPolicy = cdk.RemovalPolicy.RETAIN,
         max_concurrency: int = 8,
         batch_size: int = 100,
-        max_batching_window: cdk.Duration | None = None,
+        max_batching_window: cdk.Duration = BATCHING_WINDOW,
     ) -> None:
         super().__init__(scope, id)
-        window = max_batching_window or cdk.Duration.seconds(2)
         # Another stack may add notifications to a bucket made here; ours must not wipe them out.
         self.node.set_context(KEEP_NOTIFICATIONS_OF_OTHERS, True)
         self._bundle = build(tables, self.target)
@@ -73,7 +73,9 @@ class BucketIndex(Construct):
         self.index_bucket = index_bucket or self._bucket("IndexBucket", removal_policy, versioned=False)
         self._check_buckets()
         self.topic = sns.Topic(self, "Events", enforce_ssl=True)
-        queue, self.dead_letter_queue = work_queue(self, "EventQueue", consumer_timeout=TIMEOUT, window=window)
+        queue, self.dead_letter_queue = work_queue(
+            self, "EventQueue", consumer_timeout=TIMEOUT, window=max_batching_window
+        )
         maintenance, _ = work_queue(
             self, "Maintenance", consumer_timeout=TIMEOUT, window=cdk.Duration.seconds(0), fifo=True
         )
@@ -83,7 +85,7 @@ class BucketIndex(Construct):
             sources.SqsEventSource(
                 queue,
                 batch_size=batch_size,
-                max_batching_window=window,
+                max_batching_window=max_batching_window,
                 max_concurrency=max_concurrency,
                 report_batch_item_failures=True,
             )

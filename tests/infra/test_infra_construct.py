@@ -27,6 +27,7 @@ def test_the_signature_is_the_documented_one() -> None:
         "batch_size", "max_batching_window",
     ]  # fmt: skip
     assert (parameters["max_concurrency"].default, parameters["batch_size"].default) == (8, 100)
+    assert parameters["max_batching_window"].default.to_seconds() == 2
 
 
 def test_the_index_must_not_be_the_data_bucket(synth: Synth) -> None:
