@@ -201,15 +201,15 @@ class Attempt:
         """One object of any size, in parts; a failure spoils the draft, so the object is alone in it."""
         reader = ObjectReader(self._applier.data, self._definition, self._applier.settings, key)
         rejecting = self._definition.source.on_error == "reject_object"
-        if rejecting and self._has_rejects(key):
-            for part in reader.parts():
-                self._draft.extend(key, _rejects_only(part.rejects))
+        rejected = rejecting and self._has_rejects(key)
+        for part in reader.parts():
+            change = Change() if rejected else Change(rows=part.rows, lines=part.lines)
+            change.add(REJECTS, part.rejects, 1)
+            self._draft.extend(key, change)
+        if rejecting and rejected != bool(reader.rejects):
+            raise ObjectChangedError(f"{key} was replaced between its two readings; it will be read again")
+        if rejected:
             reader.records = 0
-        else:
-            for part in reader.parts():
-                change = Change(rows=part.rows, lines=part.lines)
-                change.add(REJECTS, part.rejects, 1)
-                self._draft.extend(key, change)
         old = Change()
         self._finish_key(old, reader, known)
         self._draft.extend(key, old)
@@ -283,9 +283,3 @@ class Attempt:
         for key, change in self._changes(snapshot, read, known).items():
             self._draft.correct(key, change)
         return True
-
-
-def _rejects_only(rejects: list[bytes]) -> Change:
-    change = Change()
-    change.add(REJECTS, rejects, 1)
-    return change

@@ -39,6 +39,7 @@ class Compactor:
         swaps that landed.
         """
         landed = 0
+        expired = -1
         for _ in range(STEPS_MAX):
             if not in_time():
                 break
@@ -47,7 +48,12 @@ class Compactor:
                 break
             try:
                 worked = self._step(base, view_name, mode, in_time)
-            except (SnapshotExpiredError, RedoEverythingError):
+            except RedoEverythingError:
+                continue
+            except SnapshotExpiredError:
+                if base.manifest.generation == expired:
+                    raise  # a file that is still listed is lost
+                expired = base.manifest.generation
                 continue  # somebody else's compaction replaced our inputs: look again
             if worked is None:
                 break

@@ -96,7 +96,10 @@ class ObjectReader:
 
     def _tags(self) -> dict[str, str]:
         if any(field.source == "tag" for field in self._definition.fields):
-            return self._store.tags(self.key)
+            try:
+                return self._store.tags(self.key)
+            except KeyMissingError as error:
+                raise ObjectChangedError(f"{self.key} was deleted while it was read; it will be read again") from error
         return {}
 
     def _reject(self, kind: Any, reason: str) -> Part:
