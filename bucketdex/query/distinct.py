@@ -11,8 +11,8 @@ from bucketdex.query.columns import AT, KEY, BoundColumn
 from bucketdex.query.keyset import PAST
 from bucketdex.query.reader import Reader
 
-# Entries of one value that are read on through before a leap past the rest of them: about a block at first. A leap costs
-# a round trip and starts with small rounds again, so after each it takes twice as many, up to what two large rounds bring.
+# Entries of one value that are read on through before a leap past the rest of them: about a block at first. A leap
+# costs a round trip and starts with small rounds again, so after each it takes twice as many.
 REPEATS_FIRST, REPEATS_MAX = 150, 20_000
 
 
