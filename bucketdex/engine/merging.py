@@ -103,7 +103,9 @@ class _Settler:
 def _settler(snapshot: Snapshot, view: View, inputs: list[Run], previous: Run | None) -> _Settler | None:
     if view.kind != "summary":
         return None
-    state = snapshot.manifest.views[view.name]
+    state = snapshot.manifest.views.get(view.name)
+    if state is None:
+        return None  # dropped since the step before
     merged = {run.id for run in inputs} | ({previous.id} if previous else set())
     unfolded = any(delta.added > state.folded for delta in snapshot.manifest.deltas)
     if unfolded or {run.id for run in state.runs} != merged:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from bucketdex.definition import TableDefinition
 from bucketdex.engine import Engine, Event, Settings
 from bucketdex.runtime import Runtime
-from bucketdex.storage import ObjectStore, open_data_store, open_index_store
+from bucketdex.storage import ObjectStore, RunWriter, open_data_store, open_index_store
 from bucketdex.views import BlockCache, Snapshot, views_of
 
 DEFINITION = TableDefinition.from_dict(
@@ -183,6 +184,12 @@ def document(r: random.Random) -> dict[str, Any]:
     if r.random() < 0.05:
         made["created_at"] = "never"
     return made
+
+
+def read_in_blocks(monkeypatch: Any) -> None:
+    """Every file is read by footer, filter and blocks, and runs have several files each."""
+    monkeypatch.setattr("bucketdex.views.loader.WHOLE_FILE_BYTES", 0)
+    monkeypatch.setattr("bucketdex.engine.runs.RunWriter", partial(RunWriter, file_bytes=600))
 
 
 def interrupted(steps: int) -> Callable[[], bool]:

@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from enginekit import DEFINITION, TINY, Bench, InterleavingStore, documents
+from enginekit import DEFINITION, TINY, Bench, InterleavingStore, documents, read_in_blocks
 
 from bucketdex.engine import Engine, Event
 from bucketdex.errors import CommitGaveUpError
@@ -76,10 +76,11 @@ def mutate(bench: Bench, r: random.Random, keys: list[str]) -> None:
             bench.put(key, documents(r, r.choice([0, 1, 2, 5, 40])))
 
 
-@pytest.fixture(params=[64 * 1024, 0], ids=["whole files", "blocks"], autouse=True)
-def whole_file_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small files are read whole; with 0, every file is read by footer, filter and blocks."""
-    monkeypatch.setattr("bucketdex.views.loader.WHOLE_FILE_BYTES", request.param)
+@pytest.fixture(params=["whole files", "blocks"], autouse=True)
+def way_of_reading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small files are read whole, others by footer, filter and blocks."""
+    if request.param == "blocks":
+        read_in_blocks(monkeypatch)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -12,11 +12,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from enginekit import DEFINITION, TINY, Bench, InterleavingStore, documents
+from enginekit import DEFINITION, TINY, Bench, InterleavingStore, documents, read_in_blocks
 
 from bucketdex.definition import TableDefinition
 from bucketdex.engine import Engine, Event
-from bucketdex.errors import BucketdexError, SnapshotExpiredError
+from bucketdex.errors import BucketdexError, SnapshotExpiredError, StorageError
 from bucketdex.storage import open_index_store
 from bucketdex.views import BlockCache, Snapshot
 
@@ -167,4 +167,38 @@ def test_bulk_commits_into_views_that_come_and_go(seed: int) -> None:
     bench.engine.create_table(DEFINITION)
     bench.apply(*keys)  # after a drop, what was not applied since is to be applied again
     bench.engine.create_table(DEFINITION)
+    assert bench.contents() == bench.rebuilt()
+
+
+def test_a_merge_whose_view_is_dropped_between_two_steps_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first step's PUT landed but reported an error, and a definition came before the writer looked."""
+    read_in_blocks(monkeypatch)
+    store = InterleavingStore(open_index_store("memory://"))
+    settings = msgspec.structs.replace(TINY, step_rows=1, block_bytes=100, merge_blocks=1)
+    bench = Bench(5, settings=settings, index=store)
+    for seed in (9, 10):
+        fill(bench, seed)
+        bench.engine.compact("orders", "scores", mode="tidy")
+    rival = Engine(bench.index, bench.data, bench.runtime, settings=bench.settings)
+    for i in range(3):
+        bench.put(f"orders/{i}", documents(random.Random(i), 3))
+        bench.apply(f"orders/{i}")
+    put = store.put
+    landed: list[int] = []
+
+    def doubtful(key: str, body: bytes, **conditions: Any) -> str:
+        etag = put(key, body, **conditions)
+        if key.endswith("manifest.json"):
+            manifest = bench.engine.load("orders").manifest
+            if any(run.start for run in manifest.views["scores"].runs):
+                landed.append(manifest.generation)
+                store.put = put  # type: ignore[method-assign]
+                rival.define(BARE)
+                raise StorageError("500 after the effect")
+        return etag
+
+    store.put = doubtful  # type: ignore[method-assign]
+    bench.engine.compact("orders", "scores", mode="full")
+    assert landed
+    assert bench.engine.create_table(DEFINITION)
     assert bench.contents() == bench.rebuilt()

@@ -10,15 +10,16 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from enginekit import DEFINITION, Bench, documents
+from enginekit import DEFINITION, Bench, documents, read_in_blocks
 
 from bucketdex.engine import Event
 
 
-@pytest.fixture(params=[64 * 1024, 0], ids=["whole files", "blocks"], autouse=True)
-def whole_file_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small files are read whole; with 0, every file is read by footer, filter and blocks."""
-    monkeypatch.setattr("bucketdex.views.loader.WHOLE_FILE_BYTES", request.param)
+@pytest.fixture(params=["whole files", "blocks"], autouse=True)
+def way_of_reading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small files are read whole, others by footer, filter and blocks."""
+    if request.param == "blocks":
+        read_in_blocks(monkeypatch)
 
 
 @pytest.mark.parametrize("seed", range(5))
