@@ -1,0 +1,107 @@
+"""What must hold: always, of every snapshot a reader can get; and at rest, of the index against the bucket."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bucketdex.definition import TableDefinition
+from bucketdex.engine.collect import referenced
+from bucketdex.storage import Manifest, ObjectStore
+from bucketdex.views import OBJECTS, RECORDS, BlockCache, Snapshot, view_of, views_of
+from bucketdex.views.derive import derive, weighted_rows
+from bucketdex.views.lines import decode_object
+from bucketdex.views.merge import cancel
+from bucketdex.views.summary import summary_fold
+
+
+def definition_of(manifest: Manifest) -> TableDefinition:
+    return TableDefinition.from_dict(manifest.table, manifest.definition)
+
+
+def contents(snapshot: Snapshot) -> dict[str, Any]:
+    """Every view that is ready, folded; sequencers left out, since any one of several may be kept."""
+    out: dict[str, Any] = {}
+    for view in views_of(snapshot.definition):
+        if snapshot.manifest.views[view.name].state != "ready":
+            continue
+        if view.kind == "summary":
+            if not view.hidden:
+                out[view.name] = list(snapshot.summary_rows(view.name, None, None))
+            continue
+        entries = list(snapshot.scan(view.name, None, None))
+        assert all(entry.weight == 1 for entry in entries), f"{view.name}: weights other than 1 after the fold"
+        lines = [entry.line for entry in entries]
+        if view.name == OBJECTS:
+            lines = [f"{o.key} {o.etag} {o.records} {o.rejects}".encode() for o in map(decode_object, lines)]
+        out[view.name] = lines
+    return out
+
+
+def assert_consistent(snapshot: Snapshot) -> None:
+    """Every index and summary equals a fold of the snapshot's own `records`; `objects` counts them."""
+    found = contents(snapshot)
+    definition = snapshot.definition
+    batch = weighted_rows(definition, found[RECORDS], None)
+    where = f"generation {snapshot.generation}"
+    for view in views_of(definition):
+        if view.name not in found:
+            continue
+        if view.kind == "index":
+            assert found[view.name] == cancel(derive(view, definition, batch)).lines, f"{where}: {view.name}"
+        elif view.kind == "summary":
+            assert found[view.name] == _summary(snapshot, view.name, batch.rows), f"{where}: {view.name}"
+    counted: dict[str, int] = {}
+    for row in batch.rows:
+        counted[row.key] = counted.get(row.key, 0) + 1
+    stated = {parts[0]: int(parts[2]) for parts in (line.decode().split() for line in found[OBJECTS])}
+    assert {key: count for key, count in stated.items() if count} == counted, f"{where}: objects and records disagree"
+
+
+def _summary(snapshot: Snapshot, name: str, rows: Any) -> list[dict[str, Any]]:
+    """The summary's rows computed by plain Python over the records."""
+    definition = snapshot.definition
+    summary = view_of(definition, name).summary
+    assert summary is not None
+    fold = summary_fold(view_of(definition, name), definition)
+    groups: dict[str, list[Any]] = {}
+    for row in rows:
+        key = fold.key(tuple(getattr(row, _attribute(definition, term.field)) for term in summary.group_by))
+        groups.setdefault(key, []).append(row)
+    from decimal import Decimal
+
+    out = []
+    for key in sorted(groups):
+        members = groups[key]
+        made: dict[str, Any] = {
+            term.name: getattr(members[0], _attribute(definition, term.field)) for term in summary.group_by
+        }
+        for measure in summary.measures:
+            if measure.field is None:
+                made[measure.name] = len(members)
+                continue
+            values = [getattr(member, _attribute(definition, measure.field)) for member in members]
+            known = [Decimal(value) for value in values if value is not None]
+            functions: dict[str, Any] = {
+                "sum": sum, "min": min, "max": max, "count_distinct": lambda v: len(set(v)), "count": len,
+            }  # fmt: skip
+            empty: dict[str, Any] = {"count_distinct": 0, "count": 0}
+            made[measure.name] = functions[measure.function](known) if known else empty.get(measure.function)
+        out.append(made)
+    return out
+
+
+def _attribute(definition: TableDefinition, field: str) -> str:
+    return f"f{[f.name for f in definition.fields].index(field)}"
+
+
+def assert_no_orphans(store: ObjectStore, manifest: Manifest) -> None:
+    """Every file of the table is listed by its manifest, and every listed file is there."""
+    prefix = f"tables/{manifest.table}/"
+    found = {listed.key for listed in store.list(prefix)} - {f"{prefix}manifest.json"}
+    assert found == referenced(manifest), (
+        f"orphans {found - referenced(manifest)}, missing {referenced(manifest) - found}"
+    )
+
+
+def snapshot_of(store: ObjectStore, manifest: Manifest) -> Snapshot:
+    return Snapshot(store, manifest, definition_of(manifest), BlockCache())
