@@ -14,6 +14,7 @@ from bucketdex.views.spec import View
 from bucketdex.views.summary import summary_fold
 
 BLOCKS_FIRST, BLOCKS_MAX = 1, 64  # blocks a run that one round reads
+BLOCKS_REST = 4  # a rest of up to so many is read at once, so that a range of some hundred lines takes one round
 
 
 def fixed_component(lo: str | None, hi: str | None) -> str | None:
@@ -73,16 +74,17 @@ class RunCursor:
         return not self._files and not self._units
 
     def needs(self, count: int) -> list[Need]:
-        """What the next step of this cursor reads: an index part of the next file, or up to `count` blocks; one more
-        if it is the last, so that a few lines on either side of a block's end take one round.
+        """What the next step of this cursor reads: an index part of the next file, or up to `count` blocks (or
+        all that is left, if that is little).
         """
         while len(self._units) < count and self._files:
             parts = self._open(self._files[0])
             if parts:
                 return parts if not self._units else list(self._units)[:count]
             self._files.popleft()
-        last = not self._files and len(self._units) == count + 1
-        return list(self._units)[: count + last]
+        if not self._files and len(self._units) <= BLOCKS_REST:
+            return list(self._units)
+        return list(self._units)[:count]
 
     def _open(self, entry: FileEntry) -> list[Need]:
         """The index parts that must be read before the blocks of a file are known; none when its units were queued."""
