@@ -52,12 +52,18 @@ class RowCodec:
             gc=False,  # rows hold no cycles, and a million tracked objects would be walked again and again
         )
         decoder = msgspec.json.Decoder(self.Row)
-        self.encode = msgspec.json.Encoder().encode
+        encoder = msgspec.json.Encoder()
+        self.encode = encoder.encode
+        self._encode_lines = encoder.encode_lines
         self.decode = decoder.decode
         self.decode_lines = decoder.decode_lines
         self._names = tuple(field.name for field in definition.fields)
         self._attributes = {name: f"f{i}" for i, name in enumerate(self._names)}
         self._convert = _converter(definition)
+
+    def encode_lines(self, rows: list[Any]) -> list[bytes]:
+        """The line of each row."""
+        return self._encode_lines(rows).split(b"\n")[:-1]  # JSON holds no newline
 
     def attribute(self, name: str) -> str:
         """The attribute of a row that holds the field of that name; KeyError when there is none."""

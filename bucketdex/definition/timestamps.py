@@ -59,7 +59,7 @@ def date_text(text: str) -> str:
     return text
 
 
-def timestamp_text(text: str, zone: tzinfo | None) -> str:
+def timestamp_text(text: str, zone: tzinfo | None = None) -> str:
     """The canonical form of an RFC 3339 timestamp. Digits past microseconds are cut.
 
     A text without a zone is local time in `zone`: of a time that occurs twice the first, of one that a clock change

@@ -67,14 +67,14 @@ class ObjectReader:
             opened.close()
 
     def _records(self, info: ObjectInfo, chunks: Iterator[bytes]) -> Iterator[Part]:
-        encode = row_codec(self._definition).encode
+        encode_lines = row_codec(self._definition).encode_lines
         room = self._settings.rejects_max
         for rows, rejects in read_records(self._definition, info, chunks):
             self.records += len(rows)
             self.rejects += len(rejects)
             kept = rejects[:room]
             room -= len(kept)
-            yield Part(rows, [encode(row) for row in rows], [encode_reject(reject) for reject in kept])
+            yield Part(rows, encode_lines(rows), [encode_reject(reject) for reject in kept])
 
     def object_line(self, sequencer: str | None) -> bytes:
         """The row of `objects`, once all parts were read."""

@@ -195,13 +195,16 @@ def _json_conversion(field: Field) -> Callable[[Any], Canonical] | None:
         convert = canonicalizer(field)
         return lambda raw: convert(number_or_text(str(raw, "utf-8")))
     if field.type is FieldType.TIMESTAMP and field.format is None:
-        local = None if field.timezone is None else zone(field.timezone)
+        if field.timezone is None:
+            return timestamp_text
+        local = zone(field.timezone)
         return lambda text: timestamp_text(text, local)
     if field.type in (FieldType.TIMESTAMP, FieldType.DATE):
         return Memo(text_canonicalizer(field)).__getitem__
     return None
 
 
+_CANONICAL_DECIMAL = re.compile(r'"?(0|-?(?:0\.[0-9]{0,17}[1-9]|[1-9][0-9]{0,17}(?:\.[0-9]{0,17}[1-9])?))"?').fullmatch
 _SHORT_DECIMAL = re.compile(r'"?(-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,18})?)"?').fullmatch
 
 

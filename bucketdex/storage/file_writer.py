@@ -17,6 +17,7 @@ from bucketdex.storage.zstd import FrameCompressor, compress, skippable
 
 BLOCK_BYTES: Final = 32 * 1024
 FILE_BYTES: Final = 16 * 2**20
+STRIDE: Final = 2048  # lines handled together: few enough that they stay in the processor's cache from step to step
 
 _encoder = msgspec.json.Encoder()
 
@@ -65,8 +66,13 @@ class RunWriter:
         and non-zero weights (None: all 1); return the files that are complete. The lists are not changed."""
         assert len(keys) == len(lines), "a key for each line"
         assert weights is None or len(weights) == len(lines), "a weight for each line"
-        if not keys:
-            return []
+        files = []
+        for start in range(0, len(keys), STRIDE):
+            part = slice(start, start + STRIDE)
+            files += self._add(keys[part], lines[part], None if weights is None else weights[part])
+        return files
+
+    def _add(self, keys: list[str], lines: list[bytes], weights: list[int] | None) -> list[EncodedFile]:
         last = self._keys[-1] if self._keys else self._last
         assert last is None or last <= keys[0], "batches out of order"
         assert all(map(le, keys, islice(keys, 1, None))), "sort keys out of order"
@@ -123,10 +129,13 @@ class RunWriter:
         self._size += len(frame)
         self._last = keys[-1]
         if self._with_filter:
-            components = dict.fromkeys([key.partition("\x00")[0] for key in keys])  # equal ones are neighbours
+            first, last = keys[0].partition("\x00")[0], keys[-1].partition("\x00")[0]
+            # Equal ones are neighbours; where the first is the last there are no others.
+            between = [key.partition("\x00")[0] for key in keys] if first != last else [first]
+            components = dict.fromkeys(between)
             components.pop(self._component, None)  # in the file already
             self._digests += digests(components)
-            self._component = keys[-1].partition("\x00")[0]
+            self._component = last
 
     def _end(self) -> EncodedFile:
         assert self._last is not None

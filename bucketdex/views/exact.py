@@ -67,9 +67,7 @@ class DecimalArithmetic:
     """Decimals, exactly. Means and variances have 38 significant digits, half even."""
 
     zero: Any = Decimal(0)
-
-    def number(self, canonical: Any) -> Any:
-        return Decimal(canonical)
+    number = Decimal
 
     def encode(self, total: Any, *, squares: bool) -> Any:
         return decimal_text(total)

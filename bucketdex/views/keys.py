@@ -56,7 +56,7 @@ def suffixes(rows: Sequence[Any]) -> list[str]:
     """The tails of the rows' sort keys; for `records` and `rejects` the whole key."""
     escaped = _EscapedKeys()
     return [
-        escaped[row.key] + "\x00" if (at := row.at) is None else f"{escaped[row.key]}{at[0]:012x}{at[1]:08x}\x00"
+        escaped[row.key] + "\x00" if (at := row.at) is None else "%s%012x%08x\x00" % (escaped[row.key], *at)  # noqa: UP031 (quicker than an f-string, a million times)
         for row in rows
     ]
 

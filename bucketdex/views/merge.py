@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
-from operator import eq, itemgetter
+from operator import eq, itemgetter, le
 from typing import NamedTuple
 
 
@@ -43,7 +43,7 @@ def concatenate(parts: list[Entries]) -> Entries:
 def sort_entries(entries: Entries) -> Entries:
     """By sort key; concatenated runs cost little more than a merge, because the sort finds them."""
     keys, lines, weights = entries
-    if len(keys) < 2:
+    if all(map(le, keys, islice(keys, 1, None))):
         return entries
     order = sorted(range(len(keys)), key=keys.__getitem__)
     pick = itemgetter(*order)
