@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from bucketdex import TableDefinition
 
@@ -47,18 +48,13 @@ ORDERS = TableDefinition.from_dict(
 )
 
 
-def order_id(number: int) -> str:
-    """The id of an order, by its number."""
-    return f"o{number}"
-
-
 def order_lines(count: int) -> Iterator[bytes]:
     """Orders as JSON, about 110 bytes each; ten a customer."""
     draw = random.Random(1)
     below, choose = draw.randrange, draw.choice
     for number in range(count):
         line = (
-            f'{{"id":"{order_id(number)}","customer":{{"id":"c{below(max(1, count // 10))}"}},'
+            f'{{"id":"o{number}","customer":{{"id":"c{below(max(1, count // 10))}"}},'
             f'"country":"{choose(("DE", "FR", "US", "GB", "IT"))}","amount":"{below(500)}.{below(100):02}",'
             f'"created_at":"2026-{below(1, 13):02}-{below(1, 29):02}T{below(24):02}:{below(60):02}:{below(60):02}Z"}}'
         )
@@ -72,6 +68,13 @@ def orders(count: int, per_object: int = ORDERS_PER_OBJECT) -> Objects:
         f"orders/{start:08}.ndjson": b"\n".join(lines[start : start + per_object]) + b"\n"
         for start in range(0, count, per_object)
     }
+
+
+def sample(objects: Objects, count: int) -> list[dict[str, Any]]:
+    """Some of the orders, from all over the objects."""
+    draw = random.Random(2)
+    bodies = list(objects.values())
+    return [json.loads(draw.choice(draw.choice(bodies).splitlines())) for _ in range(count)]
 
 
 def flights(suffix: str) -> Objects:

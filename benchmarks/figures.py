@@ -1,11 +1,10 @@
-"""One line of the benchmark's table, and the table. Changes with how figures are shown."""
+"""One line of the benchmark's table. Changes with how figures are shown."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
-HEAD = ("figure", "goal", "seen", "")
+WIDTHS = (66, 32, 50)
 
 
 class Figure(NamedTuple):
@@ -16,12 +15,13 @@ class Figure(NamedTuple):
     seen: str
     met: bool | None = None
 
+    def __str__(self) -> str:
+        verdict = "" if self.met is None else "met" if self.met else "NOT MET"
+        return _aligned(self.name, self.goal, self.seen) + verdict
 
-def table(figures: Iterable[Figure]) -> str:
-    """The figures as aligned text; a goal that isn't met says so."""
-    verdicts = {None: "", True: "met", False: "NOT MET"}
-    rows = [HEAD, *((f.name, f.goal, f.seen, verdicts[f.met]) for f in figures)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    rule = "  ".join("-" * width for width in widths).rstrip(" ")
-    return "\n".join([lines[0], rule, *lines[1:]])
+
+def _aligned(*texts: str) -> str:
+    return "".join(text.ljust(width) + "  " for text, width in zip(texts, WIDTHS, strict=True))
+
+
+HEAD = _aligned("figure", "goal", "seen").rstrip() + "\n" + "-" * (sum(WIDTHS) + 2 * len(WIDTHS) + len("NOT MET"))

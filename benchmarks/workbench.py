@@ -1,4 +1,4 @@
-"""A table in memory, its engine on one core, and stores that count. Changes with how the engine and client are opened."""
+"""A table in memory, its engine on one core, stores that count. Changes with how engine and client are opened."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeVar
 
+from benchmarks.datasets import Objects
 from bucketdex import Database, TableDefinition
 from bucketdex.engine import ApplyResult, Engine, Event
 from bucketdex.runtime import Runtime
 from bucketdex.storage import CountingStore, Manifest, open_data_store, open_index_store
-
-from benchmarks.datasets import Objects
 
 T = TypeVar("T")
 R = TypeVar("R")
