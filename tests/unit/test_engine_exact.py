@@ -22,12 +22,12 @@ def way_of_reading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
         read_in_blocks(monkeypatch)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_index_equals_rebuild(seed: int) -> None:
     r = random.Random(seed)
     bench = Bench(seed)
     keys = [f"orders/{i}.ndjson" for i in range(6)] + ["orders/a b+c%.ndjson", "orders/né\u4e2d.ndjson"]
-    for step in range(40):
+    for step in range(30):
         batch = r.sample(keys, r.randrange(1, 5))
         for key in batch:
             if r.random() < 0.25:

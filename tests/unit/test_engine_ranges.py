@@ -46,8 +46,8 @@ class World:
             if round_ < 3:
                 for name in bench.engine.load("orders").manifest.views:
                     bench.engine.compact("orders", name, mode="full", in_time=interrupted(r.choice([1, 3, 4])))
-        bench.put("orders/2", documents(r, 3))
-        bench.apply("orders/2")
+        bench.put("orders/late", documents(r, 3))
+        bench.apply("orders/late")
         self.store = CountingStore(bench.index)
         self.manifest = bench.engine.load("orders").manifest
         assert bench.contents() == bench.rebuilt()
