@@ -11,7 +11,7 @@ from bucketdex.engine.commit import RedoEverythingError, replacement, rewrite_ru
 from bucketdex.engine.garbage import move_inlined, retire_deltas, retire_runs
 from bucketdex.engine.land import land
 from bucketdex.engine.merging import MergeStep, merge_step
-from bucketdex.engine.policy import Mode, choose_runs, unfolded_debt
+from bucketdex.engine.policy import Mode, choose_runs, fold_end, unfolded_debt
 from bucketdex.engine.runs import RunSink
 from bucketdex.engine.settings import Settings
 from bucketdex.errors import SnapshotExpiredError
@@ -83,12 +83,12 @@ class Compactor:
         return RunSink(self._store, self._runtime, self._settings, base.table, view, base.generation)
 
     def _fold(self, base: Versioned, view: View, definition: TableDefinition) -> int:
-        """All live deltas of the view become one run. Costs a GET a delta file and about two PUTs beside the swap."""
+        """The live deltas of the view become one run. Costs a GET a delta file and about two PUTs beside the swap."""
         snapshot = Snapshot(self._store, base.manifest, definition, self._cache)
         sink = self._sink(base.manifest, view)
-        sink.add(self._folded(view, definition, snapshot.delta_entries(view.name)))
+        folded = fold_end(base.manifest, base.manifest.views[view.name], self._settings)
+        sink.add(self._folded(view, definition, snapshot.delta_entries(view.name, folded)))
         run = sink.finish(base.manifest.generation + 1)
-        folded = base.manifest.generation
         moved = [move_inlined(self._store, self._runtime, base.manifest, view.name, folded)]
 
         def change(current: Manifest) -> Manifest | None:

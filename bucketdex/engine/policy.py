@@ -20,6 +20,18 @@ def unfolded_debt(manifest: Manifest, state: ViewState, settings: Settings) -> b
     )
 
 
+def fold_end(manifest: Manifest, state: ViewState, settings: Settings) -> int:
+    """The generation that the next fold of a view reaches: the newest, or after a long pause as far as memory goes."""
+    end, rows = state.folded, 0
+    for delta in manifest.deltas:
+        if delta.added > state.folded:
+            rows += delta.rows
+            if rows > settings.flush_rows and end > state.folded:
+                return end
+            end = delta.added
+    return manifest.generation
+
+
 def choose_runs(state: ViewState, settings: Settings, mode: Mode) -> list[Run]:
     """The runs to merge into one; none when the view is in good shape.
 

@@ -103,10 +103,13 @@ class Snapshot:
         loader = self._loader()
         return self._merge(loader, name, lo, hi, reverse=reverse, blocks_first=blocks_first).batches()
 
-    def delta_entries(self, name: str) -> list[Entries]:
-        """The entries of each delta that the view hasn't folded, sorted. One round for those that aren't inlined."""
+    def delta_entries(self, name: str, through: int) -> list[Entries]:
+        """The entries, sorted, of each delta up to generation `through` that the view hasn't folded. One round for
+        those that aren't inlined.
+        """
         loader = self._loader()
         pieces = visible(self.manifest, name, self.generation)
+        pieces = pieces._replace(deltas=[delta for delta in pieces.deltas if delta.added <= through])
         loader.load(self._delta_needs(pieces))
         view = self.view(name)
         return [loader.delta_lines(delta).entries(view, self.definition) for delta in pieces.deltas]

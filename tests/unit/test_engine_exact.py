@@ -6,11 +6,12 @@ import random
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from enginekit import DEFINITION, Bench, documents, read_in_blocks
+from enginekit import DEFINITION, TINY, Bench, documents, interrupted, read_in_blocks
 
 from bucketdex.engine import Event
 
@@ -78,3 +79,21 @@ def test_views_added_later_are_built() -> None:
     bench.engine.create_table(DEFINITION)
     bench.apply("orders/1")
     assert bench.contents() == bench.rebuilt()
+
+
+def test_what_gathered_while_no_compactor_ran_is_folded_in_parts_that_memory_holds() -> None:
+    bench = Bench(settings=msgspec.structs.replace(TINY, delta_rows_max=100, inline_total_max=10**6))
+    r = random.Random(7)
+    for i in range(12):
+        bench.put(f"orders/{i % 5}", documents(r, 7))
+        bench.apply(f"orders/{i % 5}")
+    manifest = bench.engine.load("orders").manifest
+    assert sum(delta.rows for delta in manifest.deltas) > 5 * TINY.flush_rows
+    folds = []
+    while bench.engine.compact("orders", "records", mode="tidy", in_time=interrupted(1)):
+        state = bench.engine.load("orders").manifest.views["records"]
+        folds.append(max(run.rows for run in state.runs if run.start is None))
+        assert bench.contents() == bench.rebuilt()
+    assert len(folds) > 5
+    assert folds[0] <= TINY.flush_rows
+    assert state.folded >= manifest.generation
