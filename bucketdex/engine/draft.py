@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -163,8 +164,8 @@ class Draft:
         return merged.stored
 
     def _weighted(self, retracted: tuple[list[bytes], list[int]]) -> WeightedRows:
-        rows = [row for change in self._changes.values() for row in change.rows]
-        lines = [line for change in self._changes.values() for line in change.lines]
+        rows = list(chain.from_iterable(change.rows for change in self._changes.values()))
+        lines = list(chain.from_iterable(change.lines for change in self._changes.values()))
         if not retracted[0]:
             return WeightedRows(rows, lines, suffixes(rows), None)
         old = weighted_rows(self._definition, *retracted)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from itertools import count
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
@@ -125,7 +126,7 @@ def convert(records, ats, key, constants, retry):
     rows = []
     add = rows.append
     [{given}] = constants
-    for i, (record, at) in enumerate(zip(records, ats)):
+    for i, record, at in zip(count(), records, ats):
         try:
             {take}
             {body}
@@ -136,7 +137,7 @@ def convert(records, ats, key, constants, retry):
                 add(row)
     return rows
 """
-    names |= {"Row": row_codec(definition).Row, "Faults": _FAULTS, "Missing": _MissingError}
+    names |= {"Row": row_codec(definition).Row, "Faults": _FAULTS, "Missing": _MissingError, "count": count}
     exec(source, names)  # noqa: S102 (made of positions and attribute names, nothing that a definition says)
     convert: Convert = names["convert"]
     return convert

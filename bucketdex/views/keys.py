@@ -161,13 +161,15 @@ def _compile(
     for i, (name, kind) in enumerate(components):
         attribute = attributes[name]
         if kind in _EXPRESSIONS:
-            expression = _EXPRESSIONS[kind].format(attribute)
+            parts.append(_EXPRESSIONS[kind].format(attribute))
         else:
             names[f"component{i}"] = component_function(kind)
-            expression = f"component{i}({attribute})"
-        parts.append(expression + ' + "\\x00" + ')
+            parts.append(f"component{i}({attribute})")
     loop = "for r, tail, value in zip(rows, tails, values)" if multi else "for r, tail in zip(rows, tails)"
-    source = f"def keys(rows, tails, values=()):\n    return [{''.join(parts)}tail {loop}]\n"
+    # The compiler makes one concatenation of a literal's %s.
+    form = "%s\\x00" * len(parts) + "%s"
+    key = f'"{form}" % ({"".join(part + ", " for part in parts)}tail,)'
+    source = f"def keys(rows, tails, values=()):\n    return [{key} {loop}]\n"
     exec(source, names)  # noqa: S102 (built from validated types and attribute names alone)
     compiled: Callable[..., list[str]] = names["keys"]
     return compiled
