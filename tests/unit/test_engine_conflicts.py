@@ -126,3 +126,28 @@ def test_a_batch_that_always_loses_gives_up_with_nothing_changed() -> None:
     assert not [line for line in bench.contents()["objects"] if b"orders/1" in line]
     bench.apply("orders/1")
     assert bench.contents() == bench.rebuilt()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_key_that_looks_unchanged_or_was_never_known_is_touched_all_the_same(known: bool) -> None:
+    """A slow writer has read what was there for a moment; who comes first finds nothing to change, and consumes the event."""
+    store = InterleavingStore(open_index_store("memory://"))
+    bench = Bench(2, index=store)
+    rival = Engine(store, bench.data, bench.runtime, settings=bench.settings)
+    lasting, passing = documents(random.Random(5), 2), documents(random.Random(6), 3)
+    if known:
+        bench.put("orders/1", lasting)
+        bench.apply("orders/1")
+
+    def before_swap() -> None:
+        store.before_swap = None
+        if known:
+            bench.put("orders/1", lasting)
+        else:
+            bench.data.delete_many(["orders/1"])
+        assert rival.apply("orders", [Event("orders/1")]).commits == 1
+
+    bench.put("orders/1", passing)
+    store.before_swap = before_swap
+    assert bench.engine.apply("orders", [Event("orders/1")]).redone == 1
+    assert bench.contents() == bench.rebuilt()

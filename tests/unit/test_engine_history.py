@@ -22,9 +22,12 @@ GRACE = TINY.grace_seconds
 
 
 class Historian:
-    """Notes what a reader of every generation sees, right before the generation is replaced, and when that is."""
+    """Notes what a reader of every generation sees, right before the generation is replaced, and when that is. Now and
+    then it sweeps, too, between a writer's files and its swap.
+    """
 
-    def __init__(self, bench: Bench, store: InterleavingStore) -> None:
+    def __init__(self, bench: Bench, store: InterleavingStore, r: random.Random) -> None:
+        self.r, self.sweeping = r, False
         self.bench, self.cache = bench, BlockCache()
         self.seen: dict[int, dict[str, Any]] = {}
         self.replaced_at: dict[int, float] = {}
@@ -36,6 +39,11 @@ class Historian:
         if manifest.generation not in self.seen and all(v.state == "ready" for v in manifest.views.values()):
             snapshot = Snapshot(self.bench.index, manifest, DEFINITION, self.cache)
             self.seen[manifest.generation] = contents(snapshot)
+        if not self.sweeping and self.r.random() < 0.15:
+            self.sweeping = True
+            self.bench.engine.sweep("orders")
+            self.bench.engine.sweep("orders")  # its floor is above what the writer is based on
+            self.sweeping = False
 
     def check(self) -> tuple[int, int]:
         """How many generations could be read, and how many were past their grace period."""
@@ -59,7 +67,7 @@ def test_any_generation_reads_as_it_did(seed: int) -> None:
     r = random.Random(seed)
     store = InterleavingStore(open_index_store("memory://"))
     bench = Bench(seed, index=store)
-    historian = Historian(bench, store)
+    historian = Historian(bench, store, r)
     read = expired = 0
     for step in range(12):
         batch = r.sample(KEYS, r.randrange(1, 4))
@@ -74,12 +82,40 @@ def test_any_generation_reads_as_it_did(seed: int) -> None:
             bench.engine.compact(
                 "orders", mode=r.choice(["tidy", "full"]), in_time=interrupted(r.choice([1, 2, 3, 50]))
             )
-        elif choice < 0.6:
-            bench.engine._collector.sweep("orders")
         bench.runtime.clock += r.choice([0, 30, 60])
-        bench.engine._collector.collect("orders")
+        bench.engine.collect("orders")
         if step % 4 == 3:
             counts = historian.check()
             read, expired = read + counts[0], expired + counts[1]
     assert read > 10
     assert expired > 0
+
+
+def test_the_file_of_folded_deltas_survives_a_sweep_before_it_is_listed() -> None:
+    store = InterleavingStore(open_index_store("memory://"))
+    bench = Bench(4, index=store)
+    bench.put("orders/1", documents(random.Random(4), 2))
+    bench.apply("orders/1")
+    manifest = bench.engine.load("orders").manifest
+    generation, before = manifest.generation, bench.contents()
+    assert manifest.deltas[0].inline
+    last = "rejects"  # it has nothing to fold, so there is no other file that would be missed
+    for name in set(manifest.views) - {last}:
+        bench.engine.compact("orders", name, mode="full")
+
+    def sweep_twice() -> None:
+        store.before_swap = None
+        bench.engine.sweep("orders")
+        bench.engine.sweep("orders")
+
+    store.before_swap = sweep_twice
+    bench.engine.compact("orders", last, mode="full")
+    manifest = bench.engine.load("orders").manifest
+    assert not manifest.deltas
+    assert contents(Snapshot(bench.index, manifest, DEFINITION, BlockCache(), at=generation)) == before
+    bench.runtime.clock += GRACE + 1
+    bench.engine.collect("orders")
+    manifest = bench.engine.load("orders").manifest
+    with pytest.raises(SnapshotExpiredError):
+        contents(Snapshot(bench.index, manifest, DEFINITION, BlockCache(), at=generation))
+    assert bench.contents() == before
