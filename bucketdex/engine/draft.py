@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import chain
+from itertools import chain, islice
+from operator import lt
 from typing import Any, NamedTuple
 
 import msgspec
@@ -152,7 +153,7 @@ class Draft:
             keys = view_keys(view, self._definition).of_block(b"\n".join(lines)) if lines else []
             return fold_rows([Entries(keys, lines, weights)])
         entries = derive(view, self._definition, batch)
-        return entries if view.kind == "summary" else cancel(entries)
+        return entries if view.kind == "summary" or batch.distinct else cancel(entries)
 
     def _stored(self) -> dict[str, tuple[list[bytes], list[int]]]:
         merged = Change()
@@ -167,7 +168,9 @@ class Draft:
         rows = list(chain.from_iterable(change.rows for change in self._changes.values()))
         lines = list(chain.from_iterable(change.lines for change in self._changes.values()))
         if not retracted[0]:
-            return WeightedRows(rows, lines, suffixes(rows), None)
+            tails = suffixes(rows)
+            ascending = all(map(lt, tails, islice(tails, 1, None)))  # as objects in order of their keys are
+            return WeightedRows(rows, lines, tails, None, distinct=ascending)
         old = weighted_rows(self._definition, *retracted)
         tails = suffixes(rows) + old.tails
         return WeightedRows([*rows, *old.rows], lines + old.lines, tails, [1] * len(rows) + retracted[1])

@@ -15,12 +15,16 @@ from bucketdex.views.summary import Groups, summary_fold
 
 
 class WeightedRows(NamedTuple):
-    """Rows with their `records` lines, the tails of their sort keys, and weights (None: all 1)."""
+    """Rows with their `records` lines, the tails of their sort keys, and weights (None: all 1).
+
+    `distinct`: all tails are known to differ and all weights to be 1, so that no view has anything to cancel.
+    """
 
     rows: Sequence[Any]
     lines: list[bytes]
     tails: list[str]
     weights: list[int] | None
+    distinct: bool = False
 
 
 def weighted_rows(definition: TableDefinition, lines: list[bytes], weights: list[int] | None) -> WeightedRows:
