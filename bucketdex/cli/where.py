@@ -37,6 +37,8 @@ def where(text: str, fields: Mapping[str, Field]) -> Expression:
     try:
         condition = parse(text, fields)
     except ValueError as error:
+        if any(field.sensitive and name in text for name, field in fields.items()):
+            raise QueryError(f"--where: not FIELD OPERATOR VALUE; operators are {OPERATORS}") from None
         raise QueryError(f"--where {text!r}: {error}") from error
     values = [_typed(condition, value, fields.get(condition.field)) for value in condition.values]
     return _BUILD[condition.operator](condition.field, values)
@@ -118,16 +120,14 @@ def _typed(condition: Condition, text: str, field: Field | None) -> object:
     if field is None or condition.operator in _TEXT_OPERATORS:
         return text
     try:
-        return _PARSE[field.type](text)
+        value = _PARSE[field.type](text)
     except (ValueError, ArithmeticError, KeyError):
         shown = "the value" if field.sensitive else repr(text)
         how = _HOW.get(field.type, "")
         raise QueryError(f"--where on {field.name!r}: {shown} is no {field.type.value}{how}") from None
-
-
-def _timestamp(text: str) -> datetime:
-    value = datetime.fromisoformat(text)
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value
+    if isinstance(value, datetime) and value.tzinfo is None and field.timezone is None:
+        return value.replace(tzinfo=UTC)
+    return value
 
 
 def _bool(text: str) -> bool:
@@ -140,12 +140,12 @@ _PARSE: dict[FieldType, Callable[[str], object]] = {
     FieldType.FLOAT: float,
     FieldType.DECIMAL: Decimal,
     FieldType.BOOL: _bool,
-    FieldType.TIMESTAMP: _timestamp,
+    FieldType.TIMESTAMP: datetime.fromisoformat,
     FieldType.DATE: date.fromisoformat,
 }
 _HOW = {
     FieldType.BOOL: " (true or false)",
-    FieldType.TIMESTAMP: " (as 2026-01-02 or 2026-01-02T03:04:05Z; UTC where it says no zone)",
+    FieldType.TIMESTAMP: " (as 2026-01-02 or 2026-01-02T03:04:05Z; where it says no zone in the field's, else UTC)",
     FieldType.DATE: " (as 2026-01-02)",
 }
 _BUILD: dict[str, Callable[[str, list[object]], Expression]] = {

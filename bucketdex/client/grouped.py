@@ -35,7 +35,7 @@ class GroupedQuery:
     ) -> None:
         self._context, self._table, self._parts, self._terms, self._opened = context, table, parts, terms, opened
 
-    def aggregate(self, **measures: str) -> list[dict[str, Any]]:
+    def aggregate(self, /, **measures: str) -> list[dict[str, Any]]:
         """One dict a group: the groups by name (`day(created_at)` is `created_at_day`) and the measures asked for, as
         `n="count()"`, `total="sum(amount)"`; in the order of the groups, null first.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -15,16 +17,16 @@ from bucketdex.runtime import Runtime
 _SUFFIXES = {"json": ".json", "ndjson": ".ndjson"}
 
 
-def encode_record(definition: TableDefinition, records: Sequence[Mapping[str, Any]]) -> bytes:
-    """The object that holds these records. QueryError for a format that can't be written, or several records in one
-    document.
+def encode_records(definition: TableDefinition, records: Sequence[Mapping[str, Any]]) -> bytes:
+    """The object that holds these records. QueryError for a format that can't be written, several records in one
+    document, and values that JSON has no form for.
     """
     source = definition.source
     if source.format not in _SUFFIXES or source.records is not None:
         raise QueryError(f"objects of table {definition.name!r} are not plain JSON or NDJSON: write them yourself")
     if not records or (source.format == "json" and len(records) != 1):
         raise QueryError(f"{len(records)} records don't make an object of format {source.format}")
-    lines = [msgspec.json.encode(_zoned(dict(record))) for record in records]
+    lines = [_encoded(record) for record in records]
     return lines[0] if source.format == "json" else b"\n".join(lines) + b"\n"
 
 
@@ -37,7 +39,7 @@ def key_for(definition: TableDefinition, records: Sequence[Mapping[str, Any]], r
         return f"{source.prefix}{runtime.token()}{_SUFFIXES.get(source.format, '')}"
     pattern = source.pattern()
     assert not isinstance(pattern, str)
-    record = records[0] if records else {}
+    record = records[0] if records and isinstance(records[0], Mapping) else {}
     values = {}
     for name in pattern.names:
         value = record.get(name)
@@ -52,8 +54,26 @@ def key_for(definition: TableDefinition, records: Sequence[Mapping[str, Any]], r
     return key
 
 
-def _zoned(record: dict[str, Any]) -> dict[str, Any]:
-    for name, value in record.items():
-        if isinstance(value, datetime) and value.tzinfo is None:
-            raise QueryError(f"put(): the datetime of {name!r} has no zone: give it one, such as UTC")
-    return record
+def _encoded(record: object) -> bytes:
+    if not isinstance(record, Mapping):
+        raise QueryError(f"put(): a record is a dict, not a {type(record).__name__}")
+    try:
+        for name, value in record.items():
+            _check(name, value)
+        return msgspec.json.encode(dict(record))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise QueryError(f"put(): the record has no JSON form: {error}") from error
+
+
+def _check(name: str, value: object) -> None:
+    """What would be written as something else than it is."""
+    if isinstance(value, datetime) and value.tzinfo is None:
+        raise QueryError(f"put(): the datetime of {name!r} has no zone: give it one, such as UTC")
+    if (isinstance(value, float) and not isfinite(value)) or (isinstance(value, Decimal) and not value.is_finite()):
+        raise QueryError(f"put(): {name!r} is not a finite number; None means null")
+    if isinstance(value, Mapping):
+        for item in value.values():
+            _check(name, item)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            _check(name, item)

@@ -12,12 +12,14 @@ from bucketdex.client.originals import Originals
 from bucketdex.client.paging import Page, read_page
 from bucketdex.client.running import Parts, preparer, stream
 from bucketdex.errors import QueryError, ScanRequiredError
+from bucketdex.query.access import Access
 from bucketdex.query.cursor import Found, first_requests, run
 from bucketdex.query.distinct import distinct_values, leap
 from bucketdex.query.expression import Column, Expression, Ordering, conjunction, ordering
 from bucketdex.query.plan import Explanation, Plan, explanation
 from bucketdex.query.project import projector
 from bucketdex.query.reader import Cost, Reader
+from bucketdex.query.suggest import line_of
 from bucketdex.storage import GetRequest
 
 
@@ -99,18 +101,31 @@ class Query:
 
     def count(self) -> int:
         """How many rows. Where the condition is exactly a key range of an index, from the recorded counts of its files
-        and blocks: only the blocks at the ends are read. Else every row of the ranges is.
+        and blocks: only the blocks at the ends are read, in one round trip when the files' footers are in memory. Else
+        every row of the ranges is read.
         """
+
+        plans = preparer(replace(self._parts, order=(), columns=None), predicts=False)
+
+        def counted(made: Plan) -> Access | None:
+            exact = len(made.branches) == 1 and made.branches[0].exact
+            return made.branches[0].access if exact else None
+
+        def prepare(reader: Reader) -> tuple[Plan, list[GetRequest]]:
+            made, _ = plans(reader)
+            access = counted(made)
+            if access is None:
+                return made, first_requests(made, reader)
+            return made, reader.predict_count(access.layout.view, access.ranges)
 
         def read(reader: Reader, made: Plan) -> int:
             self._opened(reader)
-            if len(made.branches) > 1 or not all(branch.exact for branch in made.branches):
+            access = counted(made)
+            if access is None:
                 return sum(1 for _ in run(made, reader, needs=()))
-            ranges = [(branch.access.layout.view, item) for branch in made.branches for item in branch.access.ranges]
-            total = sum(reader.snapshot.count(view, item.low, item.high) for view, item in ranges)
+            total = reader.count(access.layout.view, access.ranges)
             return total if made.limit is None else min(total, made.limit)
 
-        prepare = preparer(replace(self._parts, order=(), columns=None), predicts=False)
         return self._context.session.read(self._table, prepare, read)
 
     def page(self, size: int = 50, token: str | None = None) -> Page:
@@ -134,7 +149,7 @@ class Query:
         """Groups of the rows, by columns or calendar units: `group_by("country", "day(created_at)")`."""
         return GroupedQuery(self._context, self._table, self._parts, [_name(term) for term in terms], self._opened)
 
-    def aggregate(self, **measures: str) -> dict[str, Any]:
+    def aggregate(self, /, **measures: str) -> dict[str, Any]:
         """Measures of all rows: `aggregate(n="count()", total="sum(amount)")`."""
         return self.group_by().aggregate(**measures)[0]
 
@@ -150,8 +165,10 @@ class Query:
             if everything and leap(reader, reader.known.columns[name]) is not None:
                 return None, []
             if everything and not parts.scan:
+                line = line_of([name], [layout.view for layout in reader.known.layouts])
                 raise ScanRequiredError(
-                    f"no index starts with {name!r}: add one to [indexes] of the table, or use .allow_scan()"
+                    f"no index starts with {name!r}; add to [indexes] of the table\n    {line}\n"
+                    "or read everything by .allow_scan()"
                 )
             return preparer(parts)(reader)
 

@@ -10,7 +10,7 @@ from bucketdex.definition import Summary, TableDefinition
 from bucketdex.errors import QueryError, SnapshotExpiredError, ViewBuildingError
 from bucketdex.query.aggregate import SummaryRanges, summary_ranges, summary_rows
 from bucketdex.query.columns import unknown
-from bucketdex.query.expression import Expression, conjunction
+from bucketdex.query.expression import Column, Expression, conjunction
 from bucketdex.query.reader import Cost, Reader
 from bucketdex.storage import GetRequest
 
@@ -35,7 +35,7 @@ class SummaryQuery:
 
     def get(self, /, **groups: object) -> dict[str, Any] | None:
         """The one group of these values, every group named, with its measures; None when it has no rows."""
-        narrowed = self.where(**groups)
+        narrowed = self.where(*(Column(name) == value for name, value in groups.items()))
 
         def prepare(reader: Reader) -> tuple[SummaryRanges, list[GetRequest]]:
             terms = {term.name for term in find_summary(reader.definition, self._name).group_by}

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from bucketdex.client.changes import Changes, table_changes
 from bucketdex.client.context import Context
 from bucketdex.client.grouped import GroupedQuery
-from bucketdex.client.objects import encode_record, key_for
+from bucketdex.client.objects import encode_records, key_for
 from bucketdex.client.query import Query
 from bucketdex.client.state import object_state, reject_rows, table_status
 from bucketdex.client.summary import SummaryQuery
 from bucketdex.definition import TableDefinition
 from bucketdex.engine import ApplyResult, Event
-from bucketdex.errors import BucketdexError, MultipleRecordsError
+from bucketdex.errors import BucketdexError, MultipleRecordsError, QueryError
+from bucketdex.query.columns import unknown
 from bucketdex.query.expression import Column, Expression, Ordering
 from bucketdex.query.reader import Reader
 from bucketdex.storage import GetRequest
 
 POLL_SECONDS = 0.2
+LATER = ("backfill", "verify")  # announced, and not written yet
 
 
 class Table:
@@ -77,7 +80,7 @@ class Table:
         """Groups of all rows; see `Query.group_by`."""
         return self.query().group_by(*terms)
 
-    def aggregate(self, **measures: str) -> dict[str, Any]:
+    def aggregate(self, /, **measures: str) -> dict[str, Any]:
         """Measures of all rows; see `Query.aggregate`."""
         return self.query().aggregate(**measures)
 
@@ -113,6 +116,15 @@ class Table:
         """The generation and how many objects, rows and rejects it has; what waits for compaction, view by view."""
         return table_status(self._context, self.name)
 
+    def changes(self, since: int) -> Changes:
+        """The rows added and removed since a generation, which `status()` or the changes before told: `.added`,
+        `.removed`, and `.generation` to ask from next time.
+
+        Reads what was committed since, and what was compacted meanwhile. All of it is held in memory.
+        SnapshotExpiredError when the generation is older than the index keeps replaced files, an hour by default.
+        """
+        return table_changes(self._context, self.name, since)
+
     def put(self, record: Mapping[str, Any], key: str | None = None) -> str:
         """Writes a record as an object of its own and returns its key: the one given, the one that its key template
         makes of the record, or a new one under its prefix. One PUT.
@@ -127,14 +139,14 @@ class Table:
         listed = list(records)
         definition = self.definition
         key = key_for(definition, listed, self._context.runtime) if key is None else key
-        if definition.match(key) is None:
-            raise BucketdexError(f"{key!r} is no key of table {self.name!r}, so it would never be indexed")
-        self._context.data.put(key, encode_record(definition, listed))
+        self._owned(key)
+        self._context.data.put(key, encode_records(definition, listed))
         self._index_here([key])
         return key
 
     def delete(self, key: str) -> None:
-        """Deletes the object. Its rows go as `put` says."""
+        """Deletes the object. Its rows go as `put` says. BucketdexError for a key that is none of this table."""
+        self._owned(key)
         self._context.data.delete_many([key])
         self._index_here([key])
 
@@ -171,12 +183,25 @@ class Table:
 
     def compact(self, view: str | None = None, *, full: bool = False) -> None:
         """Folds a view's commits and runs, or all views': at most two runs each are left, with `full` one. Changes no
-        answer.
+        answer. QueryError where there is no view of that name.
         """
+        views = self._context.engine.load(self.name).manifest.views
+        if view is not None and view not in views:
+            raise QueryError(unknown("view", view, views, f"table {self.name!r}"))
         self._context.engine.compact(self.name, view, mode="full" if full else "tidy")
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            later = ": not in this version, see docs/refused.md" if name in LATER else ""
+            raise AttributeError(f"a table has no {name!r}{later}", name=name, obj=self)
 
     def __repr__(self) -> str:
         return f"<Table {self.name!r} of {self._context.index.url}>"
+
+    def _owned(self, key: str) -> None:
+        if self.definition.match(key) is None:
+            raise BucketdexError(f"{key!r} is no key of table {self.name!r}, so its index doesn't follow it")
 
     def _index_here(self, keys: list[str]) -> None:
         def managed(reader: Reader, _: None) -> bool:

@@ -83,7 +83,8 @@ def parse_group(text: str) -> GroupTerm:
     if unit not in UNITS:
         raise ValueTypeError(f'"{unit}" is no unit; {suggestion(unit, UNITS)} Known: {", ".join(UNITS)}')
     if timezone is not None and timezone not in zone_names():
-        raise ValueTypeError(f'unknown time zone "{timezone}"; {suggestion(timezone, zone_names()) or "look it up"}')
+        hint = suggestion(timezone, zone_names()) or "names are as Europe/Berlin"
+        raise ValueTypeError(f'unknown time zone "{timezone}"; {hint}')
     return GroupTerm(f"{field}_{unit}", field, unit, timezone)
 
 

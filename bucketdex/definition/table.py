@@ -136,9 +136,8 @@ class TableDefinition(msgspec.Struct, frozen=True):
             if field.name == name:
                 return field
         names = [field.name for field in self.fields]
-        raise QueryError(
-            f'table {self.name} has no field "{name}"; {suggestion(name, names)} Declared: {", ".join(names)}'
-        )
+        hint = suggestion(name, names) or f"declared: {', '.join(names)}"
+        raise QueryError(f'table {self.name} has no field "{name}"; {hint}')
 
     @property
     def sensitive(self) -> frozenset[str]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from bucketdex.definition import GroupTerm, Summary, TableDefinition, row_codec
 from bucketdex.errors import QueryError
 from bucketdex.query.access import Access, Constraints, Layout, access
-from bucketdex.query.columns import Columns, group_columns
+from bucketdex.query.columns import group_columns
 from bucketdex.query.condition import AllOf, bind, predicate
 from bucketdex.query.expression import Expression, names_in
 from bucketdex.query.reader import Reader
@@ -27,6 +27,9 @@ def grouping(definition: TableDefinition, terms: Sequence[str], measures: Mappin
     """What `group_by` and `aggregate` were given, checked. QueryError names what doesn't fit."""
     if not measures:
         raise QueryError('aggregate() needs a measure, such as n="count()" or total="sum(amount)"')
+    for name, text in measures.items():
+        if not isinstance(text, str):
+            raise QueryError(f'measure {name!r} is written as text, such as "sum(amount)", not a {type(text).__name__}')
     groups = tuple(definition.group(text) for text in terms)
     named = tuple(definition.measure(text, name) for name, text in measures.items())
     names = [term.name for term in groups] + list(measures)
@@ -84,7 +87,6 @@ class SummaryRanges(NamedTuple):
 
     view: str
     access: Access
-    columns: Columns
 
 
 def summary_ranges(definition: TableDefinition, summary: Summary, expression: Expression | None) -> SummaryRanges:
@@ -93,17 +95,14 @@ def summary_ranges(definition: TableDefinition, summary: Summary, expression: Ex
     condition = bind(expression, columns)
     parts = condition.parts if isinstance(condition, AllOf) else (condition,)
     layout = Layout(summary.name, tuple(columns.by_name.values()))
-    return SummaryRanges(summary.name, access(layout, Constraints(parts)), columns)
+    return SummaryRanges(summary.name, access(layout, Constraints(parts)))
 
 
 def summary_rows(reader: Reader, ranges: SummaryRanges) -> Iterator[dict[str, Any]]:
     """The groups in these ranges with their measures, in the order of the groups."""
     keep = predicate(ranges.access.residual)
-    stored = _stored(ranges.columns)
     for item, snapshot in reader.windows(ranges.view, ranges.access.ranges, reverse=False):
-        for row in snapshot.summary_rows(ranges.view, item.low, item.high):
-            if keep is None or keep(stored(row)):
-                yield row
+        yield from snapshot.summary_rows(ranges.view, item.low, item.high, keep)
 
 
 def fitting_summary(
@@ -134,13 +133,3 @@ def renamed(rows: Iterable[dict[str, Any]], wanted: Summary, names: Mapping[str,
 
 def _identity(term: GroupTerm) -> tuple[str, str | None, str | None]:
     return term.field, term.unit, term.timezone
-
-
-def _stored(columns: Columns) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """The groups of a row as they are stored: what conditions are evaluated on."""
-    literals = {name: column.literal for name, column in columns.by_name.items()}
-
-    def stored(row: dict[str, Any]) -> dict[str, Any]:
-        return {name: None if row[name] is None else literal(row[name]) for name, literal in literals.items()}
-
-    return stored

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from bucketdex.definition import TableDefinition
 from bucketdex.query.access import KeyRange, Layout
@@ -85,6 +86,23 @@ class Reader:
         """Reads what the first round over each of these ranges needs, all at once."""
         self._warm(self.snapshot, view, ranges, reverse)
 
+    def predict_count(self, view: str, ranges: Sequence[KeyRange]) -> list[GetRequest]:
+        """What counting the first ranges would read next that isn't in memory."""
+        return _unique(self.snapshot.predict_count(view, item.low, item.high) for item in ranges[:WINDOW])
+
+    def count(self, view: str, ranges: Sequence[KeyRange]) -> int:
+        """The net weight of all ranges, many of them in few round trips."""
+        total = 0
+        for start in range(0, len(ranges), WINDOW):
+            window = ranges[start : start + WINDOW]
+            for _ in range(PASSES):
+                requests = self.predict_count(view, window)
+                if not requests:
+                    break
+                self.snapshot.warm(requests, self.store.get_many(requests))
+            total += sum(self.snapshot.count(view, item.low, item.high) for item in window)
+        return total
+
     def windows(
         self, view: str, ranges: Sequence[KeyRange], *, reverse: bool, width: int = WINDOW
     ) -> Iterator[tuple[KeyRange, Snapshot]]:
@@ -109,7 +127,8 @@ class Reader:
 
 
 def _predict(snapshot: Snapshot, view: str, ranges: Sequence[KeyRange], reverse: bool) -> list[GetRequest]:
-    found: dict[GetRequest, None] = {}
-    for item in ranges:
-        found |= dict.fromkeys(snapshot.predict(view, item.low, item.high, reverse))
-    return list(found)
+    return _unique(snapshot.predict(view, item.low, item.high, reverse) for item in ranges)
+
+
+def _unique(requests: Iterable[list[GetRequest]]) -> list[GetRequest]:
+    return list(dict.fromkeys(chain.from_iterable(requests)))

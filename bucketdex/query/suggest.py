@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from bucketdex.query.access import Constraints
 from bucketdex.query.columns import AT, KEY
@@ -28,10 +28,13 @@ def index_line(constraints: Constraints, order: Order | None, taken: Collection[
     if ranges and not points and (not ordered or ordered[0] not in ranges):
         ordered = [ranges[0]]
     fields = [*points, *(ordered or ranges[:1])]
-    if not fields:
-        return None
+    return line_of(fields, taken) if fields else None
+
+
+def line_of(fields: Sequence[str], taken: Collection[str]) -> str:
+    """The line of an index on these fields."""
     stem = "by_" + (re.sub(r"[^a-z0-9_]+", "_", fields[0].lower()).strip("_") or "field")
     name, number = stem, 2
     while name in taken:
         name, number = f"{stem}_{number}", number + 1
-    return f"{name} = {json.dumps(fields, ensure_ascii=False)}"
+    return f"{name} = {json.dumps(list(fields), ensure_ascii=False)}"

@@ -46,7 +46,7 @@ class RecordReader:
     def row(self, record: object, constants: Constants, key: str, at: At | None) -> Any:
         """The row of one record."""
         if not isinstance(record, Mapping):
-            raise RecordError("not an object", value=_shown(False, self.has_sensitive, record))
+            raise RecordError("not an object", value=_shown(self.has_sensitive, False, record))
         given = iter(constants)
         values = [next(given) if read is None else read(record) for read in self._readers]
         return self._row(*values, key, at)

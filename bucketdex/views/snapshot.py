@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bucketdex.definition import TableDefinition
 from bucketdex.errors import SnapshotExpiredError, StorageError, UpgradeRequiredError
-from bucketdex.storage import Delta, GetRequest, Got, Manifest, ObjectStore, Run
+from bucketdex.storage import Delta, FileEntry, GetRequest, Got, Manifest, ObjectStore, Run
 from bucketdex.views.cache import BlockCache
 from bucketdex.views.cursor import Merge, blocks_in, clip, files_in
 from bucketdex.views.keys import key_range
@@ -110,24 +110,26 @@ class Snapshot:
         loader = self._loader()
         pieces = visible(self.manifest, name, self.generation)
         pieces = pieces._replace(deltas=[delta for delta in pieces.deltas if delta.added <= through])
-        loader.load(self._delta_needs(pieces))
+        loader.load(self._delta_needs(pieces.deltas))
         view = self.view(name)
         return [loader.delta_lines(delta).entries(view, self.definition) for delta in pieces.deltas]
 
-    def merge(self, name: str, runs: list[Run], *, blocks_first: int) -> Iterator[Entries]:
-        """The folded entries of some runs of a view, for compaction."""
-        view = self.view(name)
-        merge = Merge(view, self.definition, self._loader(), runs, [], None, None, blocks_first=blocks_first)
-        return merge.batches()
+    def merge(
+        self, name: str, runs: list[Run], deltas: Sequence[Delta] = (), *, blocks_first: int = 1
+    ) -> Iterator[Entries]:
+        """The folded entries of some runs and deltas of a view: for compaction, and for what has changed."""
+        view, loader = self.view(name), self._loader()
+        loader.load(self._delta_needs(deltas))
+        memory = [loader.delta_lines(delta).entries(view, self.definition) for delta in deltas]
+        return Merge(view, self.definition, loader, runs, memory, None, None, blocks_first=blocks_first).batches()
 
     def predict(self, name: str, lo: str | None, hi: str | None, reverse: bool = False) -> list[GetRequest]:
         """The requests that the first round of `scan` would send for what isn't in memory; none is sent here."""
         loader = self._predictor
         pieces = visible(self.manifest, name, self.generation)
-        needs = [n for n in self._delta_needs(pieces) if loader.get(n.place) is None]
+        needs = [n for n in self._delta_needs(pieces.deltas) if loader.get(n.place) is None]
         needs += self._merge(loader, name, lo, hi, reverse=reverse, deltas=False).first_needs()
-        self._predicted |= {need.request: need for need in needs}
-        return [need.request for need in needs]
+        return self._expect(needs)
 
     def warm(self, requests: list[GetRequest], results: list[Got | StorageError]) -> None:
         """Takes the answers to predicted requests, so that `scan` finds them in memory."""
@@ -143,45 +145,49 @@ class Snapshot:
         loader = self._loader()
         pieces = visible(self.manifest, name, self.generation)
         view = self.view(name)
-        loader.load(self._delta_needs(pieces))
-        total = 0
-        for delta in pieces.deltas:
-            part = clip(loader.delta_lines(delta).entries(view, self.definition), lo, hi)
-            total += len(part.keys) if part.weights is None else sum(part.weights)
-        partial: list[tuple[Any, str | None]] = []
-        for run in pieces.runs:
-            files, low = files_in(run, lo, hi)
-            for entry in files:
-                if (low is None or entry.first >= low) and (hi is None or entry.last < hi):
-                    total += entry.weight
-                else:
-                    partial.append((entry, low))
-        return total + self._count_partial(loader, view, partial, hi)
-
-    def _count_partial(self, loader: Loader, view: View, partial: list[tuple[Any, str | None]], hi: str | None) -> int:
-        large = [entry for entry, _ in partial if not loader.is_whole(entry)]
-        loader.load(loader.need_footer(entry) for entry in large)
-        total = 0
+        total, partial = _whole_files(pieces.runs, lo, hi)
+        footers = [loader.need_footer(entry) for entry, _ in partial if not loader.is_whole(entry)]
+        loader.load([*self._delta_needs(pieces.deltas), *footers])
+        parts = [clip(loader.delta_lines(delta).entries(view, self.definition), lo, hi) for delta in pieces.deltas]
         ends: list[tuple[Need, str | None]] = []
         for entry, low in partial:
-            if loader.is_whole(entry):
-                ends.append((loader.need_file(view, entry), low))
-                continue
-            footer = loader.footer(entry)
-            separators = footer.separators
-            for i in blocks_in(footer, low, hi):
-                inside_low = low is None or separators[i] >= low
-                last = i + 1 == len(separators)
-                inside_high = hi is None or (entry.last < hi if last else separators[i + 1] <= hi)
-                if inside_low and inside_high:
-                    total += footer.weights[i]
-                else:
-                    ends.append((loader.need_block(view, entry, i), low))
+            inside, needs = self._ends(loader, view, entry, low, hi)
+            total += inside
+            ends += [(need, low) for need in needs]
         loader.load(need for need, _ in ends)
-        for need, low in ends:
-            part = clip(loader.get(need.place) or Entries([], [], None), low, hi)
-            total += len(part.keys) if part.weights is None else sum(part.weights)
-        return total
+        parts += [clip(loader.get(need.place) or Entries([], [], None), low, hi) for need, low in ends]
+        return total + sum(len(part.keys) if part.weights is None else sum(part.weights) for part in parts)
+
+    def predict_count(self, name: str, lo: str | None, hi: str | None) -> list[GetRequest]:
+        """The requests that `count` would send next for what isn't in memory; none is sent here."""
+        loader = self._predictor
+        pieces = visible(self.manifest, name, self.generation)
+        view = self.view(name)
+        needs = self._delta_needs(pieces.deltas)
+        for entry, low in _whole_files(pieces.runs, lo, hi)[1]:
+            footer = loader.need_footer(entry)
+            known = loader.is_whole(entry) or loader.get(footer.place) is not None
+            needs += self._ends(loader, view, entry, low, hi)[1] if known else [footer]
+        return self._expect([need for need in needs if loader.get(need.place) is None])
+
+    def _ends(
+        self, loader: Loader, view: View, entry: FileEntry, low: str | None, hi: str | None
+    ) -> tuple[int, list[Need]]:
+        """Of a file that a range covers in part: the weight of the blocks inside, and those at the ends."""
+        if loader.is_whole(entry):
+            return 0, [loader.need_file(view, entry)]
+        footer = loader.footer(entry)
+        separators = footer.separators
+        total, needs = 0, []
+        for i in blocks_in(footer, low, hi):
+            inside_low = low is None or separators[i] >= low
+            last = i + 1 == len(separators)
+            inside_high = hi is None or (entry.last < hi if last else separators[i + 1] <= hi)
+            if inside_low and inside_high:
+                total += footer.weights[i]
+            else:
+                needs.append(loader.need_block(view, entry, i))
+        return total, needs
 
     def lookup(self, name: str, keys: Iterable[str]) -> dict[str, Entries]:
         """All folded entries of objects in `objects`, `records` or `rejects`, by object key; keys without any are left
@@ -219,7 +225,7 @@ class Snapshot:
         return {key: entries for key, entries in folded.items() if entries.keys}
 
     def _load_indexes(self, loader: Loader, spots: list[tuple[Any, str]], pieces: Visible) -> None:
-        needs = self._delta_needs(pieces)
+        needs = self._delta_needs(pieces.deltas)
         for entry, component in spots:
             if not loader.is_whole(entry):
                 needs.append(loader.need_footer(entry))
@@ -227,15 +233,19 @@ class Snapshot:
                     needs.append(loader.need_filter(entry, component))
         loader.load(needs)
 
-    def summary_rows(self, name: str, lo: str | None, hi: str | None) -> Iterator[dict[str, Any]]:
-        """The groups of a summary with lo <= sort key < hi that have rows, with their measures, as Python values."""
+    def summary_rows(
+        self, name: str, lo: str | None, hi: str | None, keep: Callable[[Mapping[str, Any]], bool] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """The groups of a summary with lo <= sort key < hi that have rows and that `keep`, given their stored values by
+        name, doesn't drop; with their measures, as Python values.
+        """
         view = self.view(name)
         fold = summary_fold(view, self.definition)
         assert view.summary is not None
         distinct_fields = [m.field for m in view.summary.measures if m.function == "count_distinct" and m.field]
         for entry in self.scan(name, lo, hi):
             group, state = fold.decode(entry.line)
-            if state[0] == 0:
+            if state[0] == 0 or (keep is not None and not keep(dict(zip(fold.terms, group, strict=True)))):
                 continue
             self.settle(fold, group, state)
             distinct = {field: self._distinct(fold, group, field) for field in distinct_fields}
@@ -266,9 +276,13 @@ class Snapshot:
     def _loader(self) -> Loader:
         return Loader(self._store, self.definition, self._cache)
 
-    def _delta_needs(self, pieces: Visible) -> list[Need]:
+    def _expect(self, needs: list[Need]) -> list[GetRequest]:
+        self._predicted |= {need.request: need for need in needs}
+        return [need.request for need in needs]
+
+    def _delta_needs(self, deltas: Iterable[Delta]) -> list[Need]:
         loader = self._loader()
-        return [loader.need_delta(d) for d in pieces.deltas if not d.inline]
+        return [loader.need_delta(d) for d in deltas if not d.inline]
 
     def _merge(
         self, loader: Loader, name: str, lo: str | None, hi: str | None, *, reverse: bool,
@@ -278,11 +292,27 @@ class Snapshot:
         pieces = visible(self.manifest, name, self.generation)
         memory = []
         if deltas:
-            loader.load(self._delta_needs(pieces))
+            loader.load(self._delta_needs(pieces.deltas))
             memory = [loader.delta_lines(delta).entries(view, self.definition) for delta in pieces.deltas]
         return Merge(
             view, self.definition, loader, pieces.runs, memory, lo, hi, reverse=reverse, blocks_first=blocks_first
         )
+
+
+def _whole_files(runs: list[Run], lo: str | None, hi: str | None) -> tuple[int, list[tuple[FileEntry, str | None]]]:
+    """The weight of the files that lie within a range, and those that lie in it in part, each with the range's low
+    end.
+    """
+    total = 0
+    partial: list[tuple[FileEntry, str | None]] = []
+    for run in runs:
+        files, low = files_in(run, lo, hi)
+        for entry in files:
+            if (low is None or entry.first >= low) and (hi is None or entry.last < hi):
+                total += entry.weight
+            else:
+                partial.append((entry, low))
+    return total, partial
 
 
 def _ranges_of(entries: Entries, ranges: dict[str, tuple[str, str]]) -> Iterator[tuple[str, Entries]]:
