@@ -60,7 +60,7 @@ class Collector:
 
         def change(current: Manifest) -> Manifest | None:
             new = replacement(current, "collection", self._runtime, self._settings)
-            new.floor = current.generation
+            new.floor = new.generation
             return new
 
         landed = land(self._manifests, self._runtime, self._settings, base, change)
