@@ -20,7 +20,7 @@ from constructs import Construct
 from infra.bundle import LAMBDA_ARM64, Target, build
 from infra.functions import function, grant_data, grant_index
 from infra.notifications import announce, has_tags
-from infra.queues import dead_letter_queue, work_queue
+from infra.queues import EVENT_MAX_RECEIVE_COUNT, dead_letter_queue, work_queue
 
 KEEP_NOTIFICATIONS_OF_OTHERS = "@aws-cdk/aws-s3:keepNotificationInImportedBucket"
 TIMEOUT = cdk.Duration.minutes(15)
@@ -74,7 +74,11 @@ class BucketIndex(Construct):
         self._check_buckets()
         self.topic = sns.Topic(self, "Events", enforce_ssl=True)
         queue, self.dead_letter_queue = work_queue(
-            self, "EventQueue", consumer_timeout=TIMEOUT, window=max_batching_window
+            self,
+            "EventQueue",
+            consumer_timeout=TIMEOUT,
+            window=max_batching_window,
+            max_receives=EVENT_MAX_RECEIVE_COUNT,
         )
         maintenance, _ = work_queue(
             self, "Maintenance", consumer_timeout=TIMEOUT, window=cdk.Duration.seconds(0), fifo=True

@@ -6,8 +6,10 @@ import aws_cdk as cdk
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-# Lack of capacity must never dead-letter: throttled and given-up batches may come back several times.
 MAX_RECEIVE_COUNT = 10
+# Lack of capacity must never dead-letter. Events that are throttled, or wait for their turn behind many large objects,
+# come back every quarter of an hour at most: this lets them do so for most of a day.
+EVENT_MAX_RECEIVE_COUNT = 120
 VISIBILITY_PER_TIMEOUT = 6
 RETENTION = cdk.Duration.days(14)
 
@@ -18,7 +20,13 @@ def dead_letter_queue(scope: Construct, name: str, *, fifo: bool = False) -> sqs
 
 
 def work_queue(
-    scope: Construct, name: str, *, consumer_timeout: cdk.Duration, window: cdk.Duration, fifo: bool = False
+    scope: Construct,
+    name: str,
+    *,
+    consumer_timeout: cdk.Duration,
+    window: cdk.Duration,
+    max_receives: int = MAX_RECEIVE_COUNT,
+    fifo: bool = False,
 ) -> tuple[sqs.Queue, sqs.Queue]:
     """A queue for a function with this timeout and batching window, and its dead-letter queue.
 
@@ -27,7 +35,7 @@ def work_queue(
     """
     dead = dead_letter_queue(scope, f"{name}DeadLetters", fifo=fifo)
     visibility = cdk.Duration.seconds(VISIBILITY_PER_TIMEOUT * consumer_timeout.to_seconds() + window.to_seconds())
-    redrive = sqs.DeadLetterQueue(queue=dead, max_receive_count=MAX_RECEIVE_COUNT)
+    redrive = sqs.DeadLetterQueue(queue=dead, max_receive_count=max_receives)
     return _queue(scope, name, fifo=fifo, visibility_timeout=visibility, dead_letter_queue=redrive), dead
 
 

@@ -85,15 +85,10 @@ class ManifestStore:
             if isinstance(answer, StorageError):
                 raise answer
             try:
-                return Versioned(self._resolve(self.decode(answer.body)), answer.etag)
+                return Versioned(self._resolve(decode_manifest(answer.body, manifest_path(table))), answer.etag)
             except KeyMissingError:  # the manifest was replaced since, and its descriptors collected
                 answer = self._store.get_many([self.request(table)])[0]
         raise StorageError(f"{manifest_path(table)} names descriptors that do not exist")
-
-    @staticmethod
-    def decode(body: bytes) -> Manifest:
-        """A manifest as it is stored. UpgradeRequiredError if it needs a newer reader, CorruptFileError for garbage."""
-        return decode_manifest(body)
 
     def create(self, table: str, manifest: Manifest) -> Versioned:
         """Write the first manifest of a table. SwapLostError when there is one already, which may be a dropped one."""

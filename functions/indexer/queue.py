@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from bucketdex.errors import CommitGaveUpError
 from bucketdex.runtime import Runtime
-from functions.indexer.batch import OutOfTimeError
 from functions.indexer.events import Message
 from functions.sqs import only_logged, tens
 
@@ -50,7 +49,7 @@ class EventQueue:
                 self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=some)
 
     def _delay(self, message: Message, failed: dict[str, Exception]) -> int:
-        if isinstance(failed[message.id], CommitGaveUpError | OutOfTimeError):
+        if isinstance(failed[message.id], CommitGaveUpError):
             return round(self._runtime.uniform(1, CROWDED_S_MAX))
         longest = min(RETRY_S_MAX, RETRY_S * 2 ** min(message.receives, 10))
         return round(self._runtime.uniform(longest / 2, longest))

@@ -74,6 +74,14 @@ def test_every_work_queue_has_a_dead_letter_queue_after_at_least_ten_receives(te
         assert template["Resources"][dead]["Properties"]["MessageRetentionPeriod"] == 14 * 86400
 
 
+def test_events_may_wait_half_a_day_for_capacity_before_they_are_dead_letters(template: dict[str, Any]) -> None:
+    from functions.indexer.queue import RETRY_S, RETRY_S_MAX
+
+    receives = queue(template, "EventQueue")[1]["RedrivePolicy"]["maxReceiveCount"]
+    shortest = sum(min(RETRY_S_MAX, RETRY_S * 2**received) / 2 for received in range(1, receives))
+    assert 12 * 3600 <= shortest < 14 * 86400
+
+
 def test_messages_stay_hidden_for_six_timeouts_and_the_window(template: dict[str, Any], synth: Synth) -> None:
     assert queue(template, "EventQueue")[1]["VisibilityTimeout"] >= 6 * function(template, "indexer")["Timeout"] + 2
     assert queue(template, "Maintenance")[1]["VisibilityTimeout"] >= 6 * function(template, "compactor")["Timeout"]

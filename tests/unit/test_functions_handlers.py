@@ -21,6 +21,8 @@ from bucketdex.errors import AccessDeniedError
 from bucketdex.runtime import Runtime
 from bucketdex.storage import ManifestStore, open_data_store, open_index_store
 from bucketdex.storage.paths import delta_path
+from functions.indexer.batch import OutOfTimeError
+from functions.indexer.events import Message
 from functions.indexer.queue import EventQueue
 from functions.maintenance_queue import MaintenanceQueue
 from tests.unit.test_functions_events import s3_record, sqs_record
@@ -209,6 +211,15 @@ def test_failed_messages_return_later_each_time_and_sooner_after_a_lost_race(env
     delays = list(unregistered.sqs.delays.values())
     assert delays == sorted(delays) and delays[0] == 20 and delays[-1] == 900
     assert len(delays) == 12, "in tens"
+
+
+def test_what_was_not_begun_for_lack_of_time_uses_up_few_receives() -> None:
+    """Of many large objects at once most have to wait for hours; coming back at once would only count against them."""
+    sqs = FakeSqs()
+    messages = [Message(str(n), f"receipt-{n}", receives=n, waited_ms=0) for n in (1, 3, 9, 90)]
+    failed: dict[str, Exception] = {message.id: OutOfTimeError("not begun") for message in messages}
+    EventQueue(sqs, FakeRuntime(), "https://sqs/events").postpone(messages, failed)  # type: ignore[arg-type]
+    assert list(sqs.delays.values()) == [20, 80, 900, 900]
 
 
 def test_the_compactor_is_asked_when_a_view_is_over_its_bound(environment: None) -> None:

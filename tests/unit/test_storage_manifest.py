@@ -115,6 +115,16 @@ def test_anything_else_is_a_corrupt_file(body: bytes) -> None:
         decode_manifest(body)
 
 
+def test_a_damaged_manifest_is_named_with_its_table() -> None:
+    store = open_index_store("memory://")
+    store.put(PATH, b"{")
+    with pytest.raises(CorruptFileError, match=PATH):
+        ManifestStore(store, QuietRuntime()).load(TABLE)
+    store.put(PATH, encode_manifest(first()).replace(b'"reader":1', b'"reader":9'))
+    with pytest.raises(UpgradeRequiredError, match=PATH):
+        ManifestStore(store, QuietRuntime()).load(TABLE)
+
+
 @given(st.integers(0, 10**6))
 def test_a_cut_manifest_is_a_corrupt_file(cut: int) -> None:
     body = encode_manifest(full())
