@@ -155,3 +155,49 @@ def test_a_key_that_looks_unchanged_or_was_never_known_is_touched_all_the_same(k
     store.before_swap = before_swap
     assert bench.engine.apply("orders", [Event("orders/1")]).redone == 1
     assert bench.contents() == bench.rebuilt()
+
+
+def test_a_delta_file_that_a_sweep_took_for_an_orphan_is_written_anew() -> None:
+    store = InterleavingStore(open_index_store("memory://"))
+    bench = Bench(3, settings=msgspec.structs.replace(TINY, inline_bytes_max=0), index=store)
+    rival = Engine(store, bench.data, bench.runtime, settings=bench.settings)
+
+    def before_swap() -> None:
+        store.before_swap = None
+        bench.put("orders/2", documents(random.Random(8), 1))
+        rival.apply("orders", [Event("orders/2")])
+        assert rival.sweep("orders").orphans == 1
+
+    bench.put("orders/1", documents(random.Random(7), 2))
+    store.before_swap = before_swap
+    bench.apply("orders/1")
+    assert bench.contents() == bench.rebuilt()
+
+
+@pytest.mark.parametrize("view", ["records", "by_tag", "revenue"])
+def test_of_two_compactors_at_one_view_one_lands(view: str) -> None:
+    store = InterleavingStore(open_index_store("memory://"))
+    bench = Bench(6, index=store)
+    rival = Engine(store, bench.data, bench.runtime, settings=bench.settings)
+    for i in range(6):
+        bench.put(f"orders/{i % 4}", documents(random.Random(i), 3))
+        bench.apply(f"orders/{i % 4}")
+
+    def before_swap() -> None:
+        store.before_swap = None
+        rival.compact("orders", view, mode="full", in_time=interrupted(1))
+        bench.put("orders/5", documents(random.Random(9), 2))
+        rival.apply("orders", [Event("orders/5")])
+        store.before_swap = again
+
+    seconds: list[int] = []
+
+    def again() -> None:
+        seconds.append(1)
+        store.before_swap = None
+        rival.compact("orders", view, mode="full", in_time=interrupted(2))
+
+    store.before_swap = before_swap
+    bench.engine.compact("orders", view, mode="full")
+    assert seconds
+    assert bench.contents() == bench.rebuilt()

@@ -131,3 +131,32 @@ def test_summaries_equal_plain_python(seed: int, monkeypatch: pytest.MonkeyPatch
             assert held(index, engine) == oracle(bucket)
     engine.compact("t", mode="full")
     assert held(index, engine) == oracle(bucket)
+
+
+def test_runs_that_retract_what_only_a_delta_holds_are_no_whole_view() -> None:
+    """A merge of all runs must not take the deltas beside them for folded: a group may seem empty, or settled."""
+    index, data = open_index_store("memory://"), open_data_store("memory://")
+    bounds = msgspec.structs.replace(TINY, delta_rows_max=6, flush_rows=100, tier_runs=2, tier_factor=100)
+    engine = Engine(index, data, TestRuntime(), settings=bounds)
+    engine.define(DEFINITION)
+    bucket: dict[str, dict[str, Any]] = {}
+
+    def commit(**rows: dict[str, Any] | None) -> None:
+        for name, row in rows.items():
+            if row is None:
+                bucket.pop(f"o/{name}")
+                data.delete_many([f"o/{name}"])
+            else:
+                bucket[f"o/{name}"] = row
+                data.put(f"o/{name}", json.dumps(row).encode())
+        engine.apply("t", [Event(f"o/{name}") for name in rows])
+
+    r = random.Random(1)
+    commit(a={**record(r), "g": "a", "i": 1}, **{f"x{i}": {**record(r), "g": "ab"} for i in range(4)})
+    commit(b={**record(r), "g": "a", "i": 0})
+    commit(b=None, **{f"y{i}": {**record(r), "g": "ab"} for i in range(4)})
+    manifest = engine.load("t").manifest
+    assert (len(manifest.deltas), len(manifest.views["by_g"].runs)) == (1, 2)
+    assert engine.compact("t", "by_g", mode="tiered") == 1
+    assert len(engine.load("t").manifest.views["by_g"].runs) == 1
+    assert held(index, engine) == oracle(bucket)
