@@ -20,6 +20,7 @@ from bucketdex.storage import (
     ObjectStore,
     Run,
     ViewState,
+    read_file,
     touch_hash,
 )
 from bucketdex.storage.entries import LogKind
@@ -141,9 +142,11 @@ def rewrite_run(store: ObjectStore, runtime: Runtime, run: Run, base: Manifest, 
         if base_generation(file.path) < base.floor:
             path = view_path(base.table, view_id, base.generation, runtime.token())
             try:
-                store.put(path, store.get(GetRequest(file.path)).body)
+                body = store.get(GetRequest(file.path)).body
             except KeyMissingError as error:
                 raise RedoEverythingError from error
+            read_file(body, file)  # a damaged read must not become a damaged file
+            store.put(path, body)
             file = msgspec.structs.replace(file, path=path)
         files.append(file)
     return msgspec.structs.replace(run, files=files)
