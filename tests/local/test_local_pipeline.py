@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
-from bucketdex import col
+from bucketdex import col, local
 from tests.local.conftest import Pipeline
 
 
@@ -151,10 +153,11 @@ def test_a_message_that_is_no_event_fails_alone(pipeline: Pipeline) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["with space", "plus+and%25percent", "ümläut-日本", "a//b", "trailing/", "/leading", "~tilde*'()!", "x" * 1000, "#?&="],
+    ["with space", "plus+and%25percent", "ümläut-日本", "a//b", "trailing/", "/leading", "~tilde*'()!", "ü" + "x" * 1015, "#?&="],
 )  # fmt: skip
 def test_odd_keys_are_indexed_under_their_own_name(pipeline: Pipeline, name: str) -> None:
     key = f"orders/{name}"
+    assert len(key.encode()) <= 1024, "the most that S3 takes, which one of them has"
     pipeline.put(key, order(f"odd {name}"))
     pipeline.settle()
     (row,) = pipeline.database.table("orders").where(id=f"odd {name}").rows()
@@ -221,7 +224,6 @@ def test_a_managed_table_is_left_to_its_stack(pipeline: Pipeline) -> None:
 
 
 def test_deploying_again_keeps_the_data(pipeline: Pipeline) -> None:
-    from bucketdex import local
     from tests.local.conftest import TABLES
 
     pipeline.put("orders/kept.ndjson", order("kept"))
@@ -252,6 +254,16 @@ def test_an_object_under_a_key_of_its_owner_is_a_reject(pipeline: Pipeline) -> N
     pipeline.settle()
     assert ids(pipeline, id="open") == ["open"]
     assert pipeline.database.table("orders").rejects(key) == []
+
+
+def test_the_emulator_listens_on_one_address_of_this_machine(deployment: local.Deployment) -> None:
+    """Bound to every address, it would answer at the others of the loopback network, and to the neighbours."""
+    url = urlsplit(deployment.endpoint)
+    assert url.hostname == "127.0.0.1" and url.port
+    socket.create_connection((url.hostname, url.port), timeout=2).close()
+    for host in ("127.0.0.2", "::1"):
+        with pytest.raises(OSError):
+            socket.create_connection((host, url.port), timeout=2).close()
 
 
 def test_no_event_was_given_up(pipeline: Pipeline) -> None:
