@@ -53,8 +53,8 @@ class Collector:
         """Deletes files that nothing refers to, left by crashed or beaten writers.
 
         It first commits a floor: from then on a commit that brings a file based below it writes that file anew, so a
-        file below the floor that this
-        manifest doesn't list can never become live. Costs a PUT and a LIST a thousand files.
+        file below the floor that this manifest doesn't list can never become live. Costs a PUT and a LIST a thousand
+        files.
         """
         base = self._manifests.load(table)
 

@@ -35,8 +35,7 @@ class Definer:
         """Makes the table be as defined. Idempotent. A table that is managed by a stack is changed by that stack only.
 
         New indexes and summaries start as `building` where the table has rows, and are built by the next compaction. A
-        change of fields or source
-        needs the objects read again, so it is refused while the table has objects.
+        change of fields or source needs the objects read again, so it is refused while the table has objects.
         """
         try:
             base = self._manifests.load(definition.name)

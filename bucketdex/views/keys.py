@@ -1,8 +1,8 @@
 """Sort keys of a view's lines: compiled once a view, from rows or from the lines of a block.
 
 A sort key is text whose code-point order is the typed order: one component a sort field, each closed by U+0000, then
-the object's key and the
-record's place. Components come from `definition.ordering`; a null is the empty component, so nulls sort first.
+the object's key and the record's place. Components come from `definition.ordering`; a null is the empty component, so
+nulls sort first.
 """
 
 from __future__ import annotations

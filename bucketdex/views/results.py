@@ -22,9 +22,8 @@ def measure_values(fold: SummaryFold, state: State, distinct: Mapping[str, int])
     """All measures of a settled state. `distinct` holds the number of distinct values of each field that is counted so.
 
     Nulls are left out, as in SQL: a sum, mean, min or max of nothing is None, a variance of fewer than two values too.
-    Sums are exact; a sum of floats
-    is rounded once. `avg`, `var` and `stddev` are rounded once from the exact rational: the nearest float, or 38
-    digits half even for decimals.
+    Sums are exact; a sum of floats is rounded once. `avg`, `var` and `stddev` are rounded once from the exact
+    rational: the nearest float, or 38 digits half even for decimals.
     """
     return {measure.name: _value(fold, state, measure, distinct) for measure in fold.summary.measures}
 

@@ -2,10 +2,9 @@
 to.
 
 A partial keeps, per measured field, the count of non-null values, exact sums, and for min and max both the extreme of
-all values added and the
-extreme of all values retracted. A partial may be negative. While no retracted value reaches the extreme added one,
-that one is the answer;
-otherwise the hidden summary on (group, value) is asked. All parts add up in any order.
+all values added and the extreme of all values retracted. A partial may be negative. While no retracted value reaches
+the extreme added one, that one is the answer; otherwise the hidden summary on (group, value) is asked. All parts add
+up in any order.
 """
 
 from __future__ import annotations
