@@ -6,7 +6,7 @@ from threading import Thread
 
 import pytest
 
-from bucketdex.errors import ObjectChangedError, StorageError, ThrottledError
+from bucketdex.errors import KeyMissingError, ObjectChangedError, PreconditionFailedError, StorageError, ThrottledError
 from bucketdex.storage import GetRequest, ObjectStore, open_data_store, open_index_store
 
 BODY = bytes(range(256)) * 16_000
@@ -36,6 +36,9 @@ class Handler(BaseHTTPRequestHandler):
             self.server.etag = '"second"'
         if condition not in (None, self.server.etag):
             self.answer(412, b"<Error><Code>PreconditionFailed</Code></Error>")
+            return
+        if self.server.status >= 400:
+            self.answer(self.server.status, b"<Error><Code>%b</Code></Error>" % self.server.code)
             return
         start = int(wanted.removeprefix("bytes=").split("-")[0]) if wanted else 0
         extra = {"ETag": self.server.etag, "Last-Modified": DATE}
@@ -119,4 +122,14 @@ def test_a_put_without_retries_goes_out_once(server: Server, status: int, code: 
 def test_a_get_is_retried(server: Server) -> None:
     server.breaks = [0]
     assert open_index_store("s3://bucket").get(GetRequest("k")).body == BODY
+    assert len(server.log) == 2
+
+
+def test_a_missing_key_and_a_failed_condition_are_answers_not_faults(server: Server, key: str) -> None:
+    store = open_data_store("s3://bucket")
+    with pytest.raises(PreconditionFailedError):
+        store.get(GetRequest(key, if_match='"other"'))
+    server.status, server.code = 404, b"NoSuchKey"
+    with pytest.raises(KeyMissingError):
+        store.get(GetRequest(key))
     assert len(server.log) == 2
