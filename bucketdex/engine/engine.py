@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from bucketdex.definition import TableDefinition
 from bucketdex.engine.apply import Applier
+from bucketdex.engine.changes import Means
 from bucketdex.engine.collect import Collected, Collector
 from bucketdex.engine.compact import Compactor
 from bucketdex.engine.define import Definer
@@ -13,7 +14,7 @@ from bucketdex.engine.events import ApplyResult, Event
 from bucketdex.engine.policy import Mode, choose_runs, unfolded_debt
 from bucketdex.engine.settings import Settings
 from bucketdex.runtime import Runtime, system_runtime
-from bucketdex.storage import Manifest, ObjectStore, Versioned
+from bucketdex.storage import Manifest, ManifestStore, ObjectStore, Versioned
 from bucketdex.views import BlockCache
 
 
@@ -31,7 +32,9 @@ class Engine:
     ) -> None:
         runtime, settings = runtime or system_runtime(), settings or Settings()
         self.settings = settings
-        self._applier = Applier(index, data, runtime, settings, cache or BlockCache())
+        means = Means(index, data, runtime, settings, cache or BlockCache(), ManifestStore(index, runtime))
+        self._manifests = means.manifests
+        self._applier = Applier(means)
         self._compactor = Compactor(index, runtime, settings)
         self._collector = Collector(index, runtime, settings)
         self._definer = Definer(index, runtime, settings)
@@ -87,7 +90,7 @@ class Engine:
 
     def load(self, table: str) -> Versioned:
         """The manifest as it is now. TableNotFoundError when there never was such a table."""
-        return self._applier.manifests.load(table)
+        return self._manifests.load(table)
 
     def debt(self, manifest: Manifest) -> list[str]:
         """The names of the views that are due for compaction."""

@@ -28,7 +28,7 @@ class Mutation(NamedTuple):
 MUTATIONS = (
     Mutation(
         "every key that was read is in the touched set, even where nothing changed",
-        "engine/apply.py",
+        "engine/attempt.py",
         "            self._draft.put(key, change)\n            self._touched.add(key)",
         "            self._draft.put(key, change)\n            if change.lines or known.get(key):\n                self._touched.add(key)",
     ),
@@ -46,9 +46,9 @@ MUTATIONS = (
     ),
     Mutation(
         "everything is redone when the definition or the set of views changed",
-        "engine/apply.py",
-        "if not same_shape(base.manifest, current.manifest):",
-        "if False:",
+        "engine/attempt.py",
+        'if current.state == "dropped" or not same_shape(base, current):',
+        'if current.state == "dropped":',
     ),
     Mutation(
         "a commit of too many keys touches every key",
@@ -58,15 +58,15 @@ MUTATIONS = (
     ),
     Mutation(
         "a key is skipped only if every event of it is an equal duplicate",
-        "engine/apply.py",
+        "engine/changes.py",
         'return all(e.kind == "created" and e.sequencer == known[0].sequencer for e in self._by_key[key])',
         'return any(e.kind == "created" and e.sequencer == known[0].sequencer for e in self._by_key[key])',
     ),
     Mutation(
         "the delete of an unknown key is committed",
-        "engine/apply.py",
-        "        work = [key for key in self._by_key if not self._is_duplicate(key, known.get(key))]",
-        "        work = [key for key in self._by_key if not self._is_duplicate(key, known.get(key))]\n"
+        "engine/attempt.py",
+        "        work = [key for key in self._by_key if not self._reader.is_duplicate(key, known.get(key))]",
+        "        work = [key for key in self._by_key if not self._reader.is_duplicate(key, known.get(key))]\n"
         "        work = [k for k in work if k in known or any(e.kind == 'created' for e in self._by_key[k])]",
     ),
     Mutation(

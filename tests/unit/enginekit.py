@@ -138,13 +138,14 @@ class Bench:
 
     def rebuilt(self) -> dict[str, Any]:
         """What an index made from nothing out of the bucket as it is now holds."""
-        fresh = Engine(open_index_store("memory://"), self.data, TestRuntime(99), settings=Settings())
+        index = open_index_store("memory://")
+        fresh = Engine(index, self.data, TestRuntime(99), settings=Settings())
         fresh.define(DEFINITION)
         keys = [listed.key for listed in self.data.list("orders/")]
         if keys:
             assert not fresh.apply("orders", [Event(key) for key in keys]).failed
         manifest = fresh.load("orders").manifest
-        return contents(Snapshot(fresh._applier.index, manifest, DEFINITION, BlockCache()))
+        return contents(Snapshot(index, manifest, DEFINITION, BlockCache()))
 
 
 def contents(snapshot: Snapshot) -> dict[str, Any]:
