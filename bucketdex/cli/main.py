@@ -13,7 +13,7 @@ from typer.exceptions import Abort, TyperException
 import bucketdex
 from bucketdex.cli import check, local, manage, query
 from bucketdex.cli.session import INDEX_HELP, Session, session
-from bucketdex.errors import BucketdexError
+from bucketdex.errors import BucketdexError, ScanRequiredError
 
 app = typer.Typer(
     name="bucketdex",
@@ -59,6 +59,8 @@ def main(arguments: Sequence[str] | None = None, *, started: Session | None = No
         return _fail("interrupted", 130)
     except TyperException as error:
         return _misused(error)
+    except ScanRequiredError as error:
+        return _failed_by(error, str(error).replace(".allow_scan()", "--allow-scan"))
     except BucketdexError as error:
         return _failed_by(error, str(error))
     except OSError as error:

@@ -127,7 +127,7 @@ def test_query_counts_and_explains(run: Any) -> None:
 
 
 def test_a_scan_has_to_be_allowed(run: Any) -> None:
-    assert "allow_scan" in run("query", "orders", "--where", "amount > 100").error
+    assert "or read everything by --allow-scan" in run("query", "orders", "--where", "amount > 100").error
     assert run("query", "orders", "--where", "amount > 100", "--allow-scan", "-f", "json").ids == ["1"]
 
 
