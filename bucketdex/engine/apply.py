@@ -76,6 +76,6 @@ class Applier:
                     deferred.clear()
                 self._means.runtime.sleep(self._means.runtime.uniform(0, backoff.ceiling()))
         raise CommitGaveUpError(
-            f"table {table}: {self._means.settings.attempts_max} attempts failed, the last by {cause or 'other commits'}; "
-            "nothing was changed, send the batch again"
+            f"table {table}: {self._means.settings.attempts_max} attempts came to nothing "
+            f"(the last: {cause}); nothing was changed, send the batch again"
         ) from cause

@@ -101,22 +101,23 @@ class Attempt:
     def _conflicts(self, base: Manifest, current: Manifest) -> set[str]:
         """The keys of ours that somebody touched since the base."""
         if current.state == "dropped" or not same_shape(base, current):
-            raise RedoEverythingError
+            raise RedoEverythingError("the table was defined anew")
         return touched_since(current, base.generation, self._touched)
 
     def _redo(self, base: Manifest, conflicts: list[str]) -> None:
         """Steps 2 to 5 again for the keys in conflict, on the new base."""
         if self._deferred is None:
-            raise RedoEverythingError  # a large object's rows are in files; the files of a failed attempt are orphans
+            # Its rows are in files; those of a failed attempt are orphans.
+            raise RedoEverythingError("another commit touched the large object")
         snapshot = self._snapshot(base)
         known = self._reader.known(snapshot, conflicts)
         if any(self._reader.is_large(row) for row, _ in known.values()):
-            raise RedoEverythingError
+            raise RedoEverythingError("another commit made an object large")
         self._result.redone += len(conflicts)
         read = {}
         for key, outcome in zip(conflicts, self._means.runtime.map(self._reader.fetch, conflicts), strict=True):
             if isinstance(outcome, Exception):
-                raise RedoEverythingError from outcome
+                raise RedoEverythingError(f"{key} could not be read again: {outcome}") from outcome
             read[key] = outcome
         for key, change in self._reader.changes(snapshot, read, known).items():
             self._draft.correct(key, change)

@@ -43,7 +43,7 @@ def touched_since(manifest: Manifest, generation: int, keys: set[str]) -> set[st
     """Which of our keys a commit after `generation` touched. RedoEverythingError when the log doesn't reach back."""
     later = [entry for entry in manifest.log if entry.generation > generation]
     if len(later) != manifest.generation - generation:
-        raise RedoEverythingError
+        raise RedoEverythingError("the commit log doesn't reach back to the base")
     hashes: set[int] = set()
     for entry in later:
         if entry.touched is None:
@@ -144,7 +144,7 @@ def rewrite_run(store: ObjectStore, runtime: Runtime, run: Run, base: Manifest, 
             try:
                 body = store.get(GetRequest(file.path)).body
             except KeyMissingError as error:
-                raise RedoEverythingError from error
+                raise RedoEverythingError(f"{file.path} is gone") from error
             read_file(body, file)  # a damaged read must not become a damaged file
             store.put(path, body)
             file = msgspec.structs.replace(file, path=path)

@@ -19,7 +19,7 @@ class Message(msgspec.Struct):
 class EventQueue:
     """Events of the data bucket, delivered with delays and duplicates."""
 
-    def __init__(self, world: Scheduler, *, receives_max: int = 60, duplicate_chance: float = 0.3) -> None:
+    def __init__(self, world: Scheduler, *, receives_max: int = 500, duplicate_chance: float = 0.3) -> None:
         self._world, self._receives_max, self._duplicate_chance = world, receives_max, duplicate_chance
         self.waiting: list[Message] = []
         self.dead: list[Message] = []
