@@ -66,7 +66,8 @@ def from_obstore(error: Exception, operation: str, where: str) -> StorageError:
         kind = AccessDeniedError
     else:
         kind = StorageError
-    return kind(_message(operation, where, code, status, type(error).__name__))
+    name = type(error).__name__ if kind is not StorageError else _unanswered(error)
+    return kind(_message(operation, where, code, status, name))
 
 
 def from_boto(error: Exception, operation: str, where: str) -> StorageError:
@@ -74,11 +75,15 @@ def from_boto(error: Exception, operation: str, where: str) -> StorageError:
     from botocore.exceptions import ClientError
 
     if not isinstance(error, ClientError):
-        return StorageError(_message(operation, where, "", 0, type(error).__name__))
+        return StorageError(_message(operation, where, "", 0, _unanswered(error)))
     code = error.response.get("Error", {}).get("Code", "")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     kind = classify(code, status, error.response.get("Error", {}).get("Message", ""))
     return kind(_message(operation, where, code, status, type(error).__name__))
+
+
+def _unanswered(error: Exception) -> str:
+    return f"no answer ({type(error).__name__}); are endpoint, region and network right?"
 
 
 def _first(pattern: re.Pattern[str], text: str) -> str:

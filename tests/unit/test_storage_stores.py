@@ -1,5 +1,6 @@
 """Object stores in memory: operations, errors, counting, resuming; what `open_*_store` accepts."""
 
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -310,6 +311,18 @@ def test_failures_are_told_apart(code: str, status: int, text: str, kind: type[S
     assert type(error) is kind
     assert "secret" not in str(error)
     assert "GET s3://b/k" in str(error)
+
+
+def test_a_store_that_does_not_answer_is_a_hint_at_the_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and doesn't listen
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        for name in ("AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "test")
+        with pytest.raises(StorageError, match=r"GET s3://bucket/k: no answer.*endpoint"):
+            open_index_store("s3://bucket").with_retries(False).get(GetRequest("k"))
+    with pytest.raises(KeyMissingError, match="NotFoundError"):
+        open_index_store("memory://").get(GetRequest("k"))
 
 
 def test_counts(store: ObjectStore) -> None:
