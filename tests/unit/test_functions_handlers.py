@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -170,6 +171,22 @@ def test_a_batch_becomes_one_commit(environment: None, capsys: pytest.CaptureFix
     blobs = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
     metrics = {name: value for blob in blobs for name, value in blob.items()}
     assert (metrics["AppliedObjects"], metrics["Rows"], metrics["Commits"]) == ([3.0], [3.0], [1.0])
+
+
+def test_the_objects_of_a_batch_are_read_side_by_side(environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    indexer = deploy("indexer")
+    indexer.engine.define(ORDERS)
+    names = ["1", "2", "3"]
+    for name in names:
+        indexer.data.put(f"orders/{name}", b'{"id": "a"}\n')
+    reads, all_begun = indexer.data.open, threading.Barrier(len(names), timeout=10)
+
+    def begun(key: str, **options: Any) -> Any:
+        all_begun.wait()  # one after the other would never get past this
+        return reads(key, **options)
+
+    monkeypatch.setattr(indexer.data, "open", begun)
+    assert indexer.send(*(created(f"orders/{name}", name=name) for name in names)) == []
 
 
 def test_a_poison_object_fails_its_own_message_only(environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
