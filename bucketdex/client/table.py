@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from bucketdex.client.changes import Changes, table_changes
 from bucketdex.client.context import Context
@@ -13,7 +13,8 @@ from bucketdex.client.query import Query
 from bucketdex.client.state import object_state, reject_rows, table_status
 from bucketdex.client.summary import SummaryQuery
 from bucketdex.definition import TableDefinition
-from bucketdex.engine import ApplyResult, Event
+from bucketdex.engine import ApplyResult, Backfilled, Event, Verified
+from bucketdex.engine.verify import SETTLE_SECONDS
 from bucketdex.errors import BucketdexError, MultipleRecordsError, QueryError
 from bucketdex.query.columns import unknown
 from bucketdex.query.expression import Column, Expression, Ordering
@@ -21,7 +22,6 @@ from bucketdex.query.reader import Reader
 from bucketdex.storage import GetRequest
 
 POLL_SECONDS = 0.2
-LATER = ("backfill", "verify")  # announced, and not written yet
 
 
 class Table:
@@ -181,6 +181,56 @@ class Table:
             raise BucketdexError(f"{len(result.failed)} objects were not indexed, {key!r} first: {error}") from error
         return result
 
+    def backfill(
+        self,
+        prefix: str | None = None,
+        *,
+        rate: float | None = None,
+        start_after: str | None = None,
+        force: bool = False,
+        dry_run: bool = False,
+        progress: Callable[[Backfilled], None] | None = None,
+    ) -> Backfilled:
+        """Indexes the objects that were there before: lists the table's keys (below `prefix`, behind `start_after`) and
+        applies those that the index lacks or knows by another ETag or time; with `force` all of them.
+
+        It may run at any time, beside uploads, on a table that a stack manages too (it has to write its index), twice,
+        or be stopped and run again: what is indexed already is skipped, and nothing is counted twice. `rate` is in
+        objects a second. A `dry_run` only counts, and estimates requests and dollars. Deleted objects are `verify`'s.
+        Cost: a LIST and a few GETs for each 1,000 keys; a GET an object that is due, two PUTs for each 256 of them.
+        Objects that couldn't be read are in `failed`. BucketdexError for a prefix that holds no key of the table, and
+        when the table is defined anew meanwhile; what was done stays.
+        """
+        _ = self._context.data
+        return self._context.engine.backfill(
+            self.name, prefix=prefix, rate=rate, start_after=start_after, force=force, dry_run=dry_run,
+            progress=progress,
+        )  # fmt: skip
+
+    def verify(
+        self,
+        *,
+        deep: bool = False,
+        sample: float = 1.0,
+        repair: bool = False,
+        settle_seconds: float = SETTLE_SECONDS,
+        progress: Callable[[Verified], None] | None = None,
+    ) -> Verified:
+        """Compares the index with the bucket: `missing`, `stale` and `extra` objects, by a listing. `deep` also reads
+        the objects, or a random `sample` of them (0.01: one in a hundred), for rows and rejects that are `wrong`, and
+        compares every index and summary with the rows. `repair` applies the keys that differ.
+
+        What looks wrong is looked at again after `settle_seconds`, and reported only if neither object nor index has
+        moved, so uploads meanwhile are no errors. An index or summary in `views` is mended by taking it out of the
+        definition and putting it back.
+        Cost: a LIST and a few GETs for each 1,000 keys; `deep` a GET an object and all of the index. Writes only with
+        `repair`. BucketdexError when the table is defined anew meanwhile.
+        """
+        _ = self._context.data
+        return self._context.engine.verify(
+            self.name, deep=deep, sample=sample, repair=repair, settle_seconds=settle_seconds, progress=progress
+        )
+
     def compact(self, view: str | None = None, *, full: bool = False) -> None:
         """Folds a view's commits and runs, or all views': at most two runs each are left, with `full` one. Changes no
         answer. QueryError where there is no view of that name.
@@ -189,12 +239,6 @@ class Table:
         if view is not None and view not in views:
             raise QueryError(unknown("view", view, views, f"table {self.name!r}"))
         self._context.engine.compact(self.name, view, mode="full" if full else "tidy")
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            later = ": not in this version, see docs/refused.md" if name in LATER else ""
-            raise AttributeError(f"a table has no {name!r}{later}", name=name, obj=self)
 
     def __repr__(self) -> str:
         return f"<Table {self.name!r} of {self._context.index.url}>"

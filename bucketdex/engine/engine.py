@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 
 from bucketdex.definition import TableDefinition
 from bucketdex.engine.apply import Applier
+from bucketdex.engine.backfill import Backfilled, Backfiller
+from bucketdex.engine.backfill import Progress as BackfillProgress
 from bucketdex.engine.changes import Means
 from bucketdex.engine.collect import Collected, Collector
 from bucketdex.engine.compact import Compactor
@@ -13,6 +15,7 @@ from bucketdex.engine.define import Definer
 from bucketdex.engine.events import ApplyResult, Event
 from bucketdex.engine.policy import Mode, choose_runs, unfolded_debt
 from bucketdex.engine.settings import Settings
+from bucketdex.engine.verify import SETTLE_SECONDS, Verified, Verifier
 from bucketdex.runtime import Runtime, system_runtime
 from bucketdex.storage import Manifest, ManifestStore, ObjectStore, Versioned
 from bucketdex.views import BlockCache
@@ -38,6 +41,8 @@ class Engine:
         self._compactor = Compactor(index, runtime, settings)
         self._collector = Collector(index, runtime, settings)
         self._definer = Definer(index, runtime, settings)
+        self._backfiller = Backfiller(means, self._applier, self._fold_due)
+        self._verifier = Verifier(means, self._applier)
 
     def apply(self, table: str, events: Iterable[Event]) -> ApplyResult:
         """Applies events to a table; see `Applier.apply` for what it guarantees and costs."""
@@ -87,6 +92,41 @@ class Engine:
     def sweep(self, table: str) -> Collected:
         """Deletes files that nothing refers to."""
         return self._collector.sweep(table)
+
+    def backfill(
+        self,
+        table: str,
+        *,
+        prefix: str | None = None,
+        rate: float | None = None,
+        start_after: str | None = None,
+        force: bool = False,
+        dry_run: bool = False,
+        progress: BackfillProgress | None = None,
+    ) -> Backfilled:
+        """Applies the objects that the index lacks; see `Backfiller.backfill` for what it guarantees and costs."""
+        return self._backfiller.backfill(
+            table, prefix=prefix, rate=rate, start_after=start_after, force=force, dry_run=dry_run, progress=progress
+        )
+
+    def verify(
+        self,
+        table: str,
+        *,
+        deep: bool = False,
+        sample: float = 1.0,
+        repair: bool = False,
+        settle_seconds: float = SETTLE_SECONDS,
+        progress: Callable[[Verified], None] | None = None,
+    ) -> Verified:
+        """Compares the index with the bucket; see `Verifier.verify` for what it finds and costs."""
+        return self._verifier.verify(
+            table, deep=deep, sample=sample, repair=repair, settle_seconds=settle_seconds, progress=progress
+        )
+
+    def _fold_due(self, table: str) -> None:
+        for name in self.debt(self.load(table).manifest):
+            self._compactor.compact(table, name, "tiered")
 
     def load(self, table: str) -> Versioned:
         """The manifest as it is now. TableNotFoundError when there never was such a table."""

@@ -1,0 +1,185 @@
+"""Indexes objects that were there before: lists a table's keys and applies those that the index doesn't know as they
+are. Changes with what a backfill may be asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from math import ceil, isfinite
+
+import msgspec
+
+from bucketdex.engine.apply import Applier
+from bucketdex.engine.changes import Means
+from bucketdex.engine.events import ApplyResult, Event
+from bucketdex.engine.walk import PAGE_KEYS, Walk
+from bucketdex.errors import BucketdexError, CommitGaveUpError
+from bucketdex.runtime import Runtime
+from bucketdex.storage import Listed
+
+BATCH_KEYS = 256  # in one commit: few commits, yet so few keys that the commit log of live writers reaches far back
+BATCH_BYTES = 32 * 2**20
+GIVE_UPS_MAX = 5  # batches in a row that lost to live traffic, each after its own attempts
+GIVE_UP_SECONDS = 5.0
+FAILED_MAX = 1_000  # failed keys that are named
+
+# us-east-1, public prices in US dollars a request. A commit is two PUTs; of objects of one record, compaction writes
+# about a run and a manifest for every 20 commits and view.
+DOLLARS_A_WRITE, DOLLARS_A_READ = 0.005 / 1_000, 0.0004 / 1_000
+
+
+class Backfilled(msgspec.Struct):
+    """What a backfill did, or (a dry run) would do. `due` objects were missing or stale, `unchanged` ones were left
+    alone; `failed` names up to 1,000 keys with their errors, `failures` counts all.
+    """
+
+    listed: int = 0
+    unchanged: int = 0
+    due: int = 0
+    due_bytes: int = 0
+    applied: int = 0
+    rows: int = 0
+    rejects: int = 0
+    commits: int = 0
+    failures: int = 0
+    failed: dict[str, Exception] = msgspec.field(default_factory=dict)
+    last_key: str | None = None  # all keys up to it are done: a later `start_after`
+    reads_estimated: int = 0  # GETs, of a dry run
+    writes_estimated: int = 0  # PUTs and LISTs
+    dollars_estimated: float = 0.0
+
+    def estimate(self, views: int, tags: bool) -> None:
+        """The requests that applying what is due takes, about, beside those that the dry run has made itself."""
+        commits = ceil(self.due / BATCH_KEYS)
+        pages = self.listed // PAGE_KEYS + 1
+        self.reads_estimated = self.due * (2 if tags else 1) + commits * (2 + views) + 2 * pages
+        self.writes_estimated = commits * 2 + commits * views // 10 + pages
+        self.dollars_estimated = self.reads_estimated * DOLLARS_A_READ + self.writes_estimated * DOLLARS_A_WRITE
+
+    def add(self, result: ApplyResult) -> None:
+        """Takes in what became of a batch."""
+        self.applied += len(result.applied)
+        self.rows += result.rows
+        self.rejects += result.rejects
+        self.commits += result.commits
+        self.failures += len(result.failed)
+        for key, error in result.failed.items():
+            if len(self.failed) < FAILED_MAX:
+                self.failed[key] = error
+
+
+Progress = Callable[[Backfilled], None]
+
+
+def send(applier: Applier, runtime: Runtime, table: str, events: Iterable[Event]) -> ApplyResult:
+    """Applies a batch, and again where live traffic came first too often: whoever repairs can wait."""
+    batch = list(events)
+    for give_up in range(GIVE_UPS_MAX):
+        try:
+            return applier.apply(table, batch)
+        except CommitGaveUpError:
+            if give_up == GIVE_UPS_MAX - 1:
+                raise
+            runtime.sleep(runtime.uniform(0, GIVE_UP_SECONDS))
+    raise AssertionError("unreachable")
+
+
+class Backfiller:
+    """Backfills one table. `compact` is called after each page, to fold what is due."""
+
+    def __init__(self, means: Means, applier: Applier, compact: Callable[[str], object]) -> None:
+        self._means, self._applier, self._compact = means, applier, compact
+
+    def backfill(
+        self,
+        table: str,
+        *,
+        prefix: str | None = None,
+        rate: float | None = None,
+        start_after: str | None = None,
+        force: bool = False,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> Backfilled:
+        """Applies every listed object of the table that the index lacks or holds by another ETag or time.
+
+        Guarantee: it goes through `apply`, so it may run at any time, beside live traffic, twice, or be stopped and run
+        again: nothing is lost or counted twice. What it skips is a saving, never an answer: an object whose ETag and
+        time (in whole seconds) are those of its row. That misses what changes neither, such as tags, or metadata
+        copied twice within a second while events were lost; `force` applies every key. Deleted objects are
+        `verify`'s to find.
+        `prefix`: only the keys below it. `rate`: objects a second at most. `start_after`: go on behind this key.
+        `progress` is called after each page and batch.
+        Cost: a LIST and a few GETs for each 1,000 keys; for what is due one GET an object and two PUTs for each 256.
+        Raises BucketdexError (a prefix that is none of the table's, a rate that isn't positive, a definition that
+        changes meanwhile), StorageError, CommitGaveUpError; what was committed stays.
+        """
+        if rate is not None and not (isfinite(rate) and rate > 0):
+            raise BucketdexError(f"a rate of {rate} objects a second: it has to be positive")
+        walk = Walk(self._means, table, prefix, start_after)
+        done = Backfilled()
+        tell = progress or _nobody
+        pacer = _Pacer(self._means.runtime, rate)
+        batch: list[Listed] = []
+        batch_bytes = 0
+        last: str | None = None
+        for page in walk.pages():
+            # The page is read to its end first: its rows are those of the moment it was listed, not of our own commits.
+            due = []
+            for pair in page:
+                if pair.listed is None:
+                    continue
+                done.listed += 1
+                if not force and pair.object_stamp == pair.row_stamp:
+                    done.unchanged += 1
+                else:
+                    due.append(pair.listed)
+                last = pair.key
+            done.due += len(due)
+            done.due_bytes += sum(listed.size for listed in due)
+            for listed in [] if dry_run else due:
+                if batch and (len(batch) >= pacer.batch_keys or batch_bytes + listed.size > BATCH_BYTES):
+                    self._send(table, batch, done, pacer, tell)
+                    batch, batch_bytes = [], 0
+                batch.append(listed)
+                batch_bytes += listed.size
+            if batch:
+                self._send(table, batch, done, pacer, tell)
+                batch, batch_bytes = [], 0
+                self._compact(table)
+            done.last_key = last
+            tell(done)
+        if dry_run:
+            fields = walk.definition.fields
+            views = len(walk.snapshot().manifest.views)
+            done.estimate(views, any(field.source == "tag" for field in fields))
+        return done
+
+    def _send(self, table: str, batch: list[Listed], done: Backfilled, pacer: _Pacer, tell: Progress) -> None:
+        pacer.wait(len(batch))
+        events = [Event(listed.key, size=listed.size) for listed in batch]
+        done.add(send(self._applier, self._means.runtime, table, events))
+        done.last_key = batch[-1].key
+        tell(done)
+
+
+class _Pacer:
+    """Keeps the objects sent at or below a rate; a batch is then at most a second's worth."""
+
+    def __init__(self, runtime: Runtime, rate: float | None) -> None:
+        self._runtime, self._rate = runtime, rate
+        self._due = runtime.now()
+        self.batch_keys = BATCH_KEYS if rate is None else max(1, min(BATCH_KEYS, int(rate)))
+
+    def wait(self, keys: int) -> None:
+        """Waits until this many may be sent."""
+        if self._rate is None:
+            return
+        now = self._runtime.now()
+        if now < self._due:
+            self._runtime.sleep(self._due - now)
+        self._due = max(now, self._due) + keys / self._rate
+
+
+def _nobody(_: Backfilled) -> None:
+    """Nobody wants to know."""
