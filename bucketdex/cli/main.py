@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 import bucketdex
-from bucketdex.cli import check, local, manage, query
+from bucketdex.cli import check, local, manage, query, repair
 from bucketdex.cli.session import INDEX_HELP, Session, session
 from bucketdex.errors import BucketdexError, ScanRequiredError
 
@@ -22,7 +22,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for group in (query, manage, check):
+for group in (query, manage, repair, check):
     group.add_to(app)
 app.add_typer(local.app, name="local")
 

@@ -1,0 +1,127 @@
+"""Commands that compare a table's index with its bucket: backfill, verify."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bucketdex.cli.output import Format, note, write_facts, write_json, write_rows
+from bucketdex.cli.progress import steps
+from bucketdex.cli.session import FormatOption, IndexOption, TableArgument, session
+
+if TYPE_CHECKING:
+    from bucketdex.engine import Backfilled, Verified
+
+ESTIMATES = ("reads_estimated", "writes_estimated", "dollars_estimated")
+DONE = ("applied", "rows", "rejects", "commits", "failures")
+FOUND = ("objects", "read", "missing", "stale", "extra", "wrong", "changing", "repaired", "failures")
+DIFFERENCE_COLUMNS = ("key", "kind", "repaired")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register this module's commands."""
+    for command in (backfill, verify):
+        app.command()(command)
+
+
+def backfill(
+    context: typer.Context,
+    table: TableArgument,
+    prefix: Annotated[str | None, typer.Option("--prefix", metavar="PREFIX", help="Only the keys below it.")] = None,
+    rate: Annotated[float | None, typer.Option("--rate", metavar="N", help="At most N objects a second.")] = None,
+    start_after: Annotated[
+        str | None, typer.Option("--start-after", metavar="KEY", help="Go on behind this key.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Also what looks the same by ETag and time.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only count, and estimate the requests and what they cost.")
+    ] = False,
+    form: FormatOption = Format.TABLE,
+    index: IndexOption = None,
+) -> None:
+    """Index the objects that were there before, or whose events were lost. May run at any time, and again; exits with 1
+    if objects failed. Needs the data bucket: BUCKETDEX_DATA.
+    """
+    source = session(context).table(table, index)
+    done: list[Backfilled] = []
+    with steps(f"listing {table}") as step:
+
+        def progress(state: Backfilled) -> None:
+            done[:] = [state]
+            step(f"{state.listed:,} listed, {state.applied:,} of {state.due:,} applied")
+
+        try:
+            result = source.backfill(
+                prefix, rate=rate, start_after=start_after, force=force, dry_run=dry_run, progress=progress
+            )
+        except BaseException:
+            if done and done[0].last_key is not None and not dry_run:
+                note(f"to go on from here: --start-after {shlex.quote(done[0].last_key)}")
+            raise
+    facts = {name: getattr(result, name) for name in ("listed", "unchanged", "due", "due_bytes")}
+    facts |= {name: getattr(result, name) for name in (ESTIMATES if dry_run else DONE)}
+    if dry_run:
+        facts["dollars_estimated"] = round(result.dollars_estimated, 6)
+    _write(facts, form)
+    _say_failed(result.failed, result.failures)
+
+
+def verify(
+    context: typer.Context,
+    table: TableArgument,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read the objects too, and compare every index and summary with the rows.")
+    ] = False,
+    sample: Annotated[
+        float, typer.Option("--sample", metavar="SHARE", help="With --deep: the share of objects to read, at random.")
+    ] = 1.0,
+    repair: Annotated[bool, typer.Option("--repair", help="Index the keys that differ.")] = False,
+    form: FormatOption = Format.TABLE,
+    index: IndexOption = None,
+) -> None:
+    """Compare a table's index with its bucket, and exit with 1 if anything is wrong and not repaired. Needs the data
+    bucket: BUCKETDEX_DATA.
+    """
+    source = session(context).table(table, index)
+    with steps(f"verifying {table}") as step:
+
+        def progress(state: Verified) -> None:
+            step(f"{state.objects:,} objects compared, {state.read:,} read")
+
+        found = source.verify(deep=deep, sample=sample, repair=repair, progress=progress)
+    facts = {name: getattr(found, name) for name in FOUND}
+    rows = [{name: getattr(item, name) for name in DIFFERENCE_COLUMNS} for item in found.differences]
+    if form is Format.JSON:
+        write_json(facts | {"differences": rows, "views": found.views})
+    elif form is Format.CSV:
+        write_rows(rows, DIFFERENCE_COLUMNS, form)
+    else:
+        write_facts(facts)
+        if rows:
+            print()
+            write_rows(rows, DIFFERENCE_COLUMNS, form)
+    for name, problem in found.views.items():
+        note(f"view {name}: {problem}; take it out of the definition and put it back, which builds it anew")
+    _say_failed(found.failed, found.failures)
+    if not found.is_good:
+        raise typer.Exit(1)
+
+
+def _write(facts: dict[str, object], form: Format) -> None:
+    if form is Format.JSON:
+        write_json(facts)
+    elif form is Format.CSV:
+        write_rows([facts], tuple(facts), form)
+    else:
+        write_facts(facts)
+
+
+def _say_failed(failed: dict[str, Exception], failures: int) -> None:
+    """The first errors on standard error, and exit code 1 if there are any."""
+    for key, error in list(failed.items())[:10]:
+        note(f"{key}: {' '.join(str(error).split())}")
+    if failures:
+        note(f"{failures:,} objects failed; run it again")
+        raise typer.Exit(1)
