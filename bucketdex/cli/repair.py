@@ -103,10 +103,16 @@ def verify(
             print()
             write_rows(rows, DIFFERENCE_COLUMNS, form)
     for name, problem in found.views.items():
-        note(f"view {name}: {problem}; take it out of the definition and put it back, which builds it anew")
+        note(f"view {name}: {problem}; {_remedy(name)}")
     _say_failed(found.failed, found.failures)
     if not found.is_good:
         raise typer.Exit(1)
+
+
+def _remedy(view: str) -> str:
+    if view == "objects":
+        return "it disagrees with records: drop the table, define it again and backfill it"
+    return f"take {view.partition('.')[0]} out of the definition and put it back, which builds it anew"
 
 
 def _write(facts: dict[str, object], form: Format) -> None:

@@ -14,7 +14,7 @@ from bucketdex.engine.backfill import BATCH_KEYS, send
 from bucketdex.engine.changes import Means
 from bucketdex.engine.events import Event
 from bucketdex.engine.folds import wrong_views
-from bucketdex.engine.look import WAVE_KEYS, Look, Looker
+from bucketdex.engine.look import UNREADABLE, WAVE_KEYS, Look, Looker
 from bucketdex.engine.walk import Pair, Stamp, Walk
 from bucketdex.errors import BucketdexError, SnapshotExpiredError, StorageError
 
@@ -189,8 +189,7 @@ class _Run:
                 self.found.fail(key, look)
             elif not look.agree:
                 before = suspects[key]
-                unreadable = look.object is not None and not look.object.etag  # a listing doesn't say so
-                if look.row == before.row and (look.object == before.object or unreadable):
+                if look.row == before.row and _is_same(before.object, look.object):
                     confirmed[key] = _kind(look)
                 else:
                     self.found.changing += 1
@@ -214,6 +213,15 @@ class _Run:
             except SnapshotExpiredError:
                 continue
         return wrong_views(self.walk.snapshot())
+
+
+def _is_same(listed: Stamp | None, got: Stamp | None) -> bool:
+    """Whether a listing and a GET mean one object. A listing may round the time where a GET cuts it, and doesn't say
+    whether the object can be read.
+    """
+    if listed is None or got is None:
+        return listed is got
+    return got == UNREADABLE or (listed.etag == got.etag and abs(listed.second - got.second) <= 1)
 
 
 def _kind(look: Look) -> Kind:

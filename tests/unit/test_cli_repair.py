@@ -111,10 +111,15 @@ def test_verify(run: Any, bench: Bench) -> None:
 
 def test_a_wrong_view_is_named(run: Any, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     run("backfill", "orders")
-    monkeypatch.setattr("bucketdex.engine.verify.wrong_views", lambda snapshot: {"by_tag": "3 entries instead of 4"})
+    monkeypatch.setattr(
+        "bucketdex.engine.verify.wrong_views",
+        lambda snapshot: {"revenue.customer": "3 rows instead of 4", "objects": "bad"},
+    )
     code, out, err = run("verify", "orders", "--deep", "--format", "json")
-    assert code == 1 and json.loads(out)["views"] == {"by_tag": "3 entries instead of 4"}
-    assert err.startswith("view by_tag: 3 entries instead of 4; ")
+    assert code == 1 and json.loads(out)["views"] == {"revenue.customer": "3 rows instead of 4", "objects": "bad"}
+    first, second = err.splitlines()
+    assert first.startswith("view revenue.customer: 3 rows instead of 4; take revenue out")
+    assert second.startswith("view objects: bad; ") and "backfill" in second
     assert run("verify", "orders")[0] == 0, "without --deep views aren't read"
 
 

@@ -572,6 +572,26 @@ def test_a_snapshot_that_expires_in_the_middle_is_replaced(monkeypatch: pytest.M
     assert bench.engine.verify("orders", deep=True).is_good
 
 
+@pytest.mark.parametrize("seconds", [-1, 1])
+def test_a_listing_that_rounds_the_time(seconds: float) -> None:
+    """What is right costs another look; what is missing is reported all the same."""
+    bench = filled(4)
+    bench.engine.backfill("orders")
+    bench.put("orders/new", [])
+    for key in ("orders/001", "orders/new"):
+        with_time(bench, key, seconds)
+        found = bench.engine.verify("orders")
+        assert (kinds(found), found.changing) == ({"orders/new": "missing"}, 0)
+
+
+def test_a_start_beyond_or_before_all_keys() -> None:
+    bench = filled(4)
+    assert bench.engine.backfill("orders", start_after="zzz").listed == 0
+    assert bench.engine.backfill("orders", start_after="a", prefix="orders/00").applied == 4
+    assert bench.engine.backfill("orders", start_after="", force=True).applied == 4
+    assert bench.engine.backfill("orders", start_after="zzz").listed == 0
+
+
 def test_a_listing_without_order_is_refused() -> None:
     bench = filled(3)
     store = hooked(bench)
