@@ -18,6 +18,7 @@ from bucketdex.errors import (
     AccessDeniedError,
     BucketdexError,
     CommitGaveUpError,
+    SnapshotExpiredError,
     StorageError,
     TableNotFoundError,
     UnreadableObjectError,
@@ -399,8 +400,10 @@ def test_verify_beside_live_traffic_reports_nothing(seed: int) -> None:
     assert found.read > 20
 
 
-def test_deep_finds_rows_that_the_object_does_not_give(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("ghost", [b"", b'{"id": "ghost", "created_at": "2026-01-01T00:00:00Z"}\n'])
+def test_deep_finds_rows_that_the_object_does_not_give(ghost: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = filled(12)
+    bench.put("orders/011", [{"id": "a", "country": "DE", "created_at": "2026-01-01T00:00:00Z"}])
     bench.engine.backfill("orders", prefix="orders/00")
     with monkeypatch.context() as patch:  # an extractor of another day, say: the right object, other rows
         real = bench.data.open
@@ -409,7 +412,7 @@ def test_deep_finds_rows_that_the_object_does_not_give(monkeypatch: pytest.Monke
             opened = real(key, **options)
             if key == "orders/011":
                 body = b"".join(opened.chunks()).replace(b'"country": "DE"', b'"country": "IT"')
-                body += b'{"id": "ghost", "created_at": "2026-01-01T00:00:00Z"}\n'
+                body += ghost
                 opened._chunks = iter([body])
             return opened
 
@@ -552,24 +555,60 @@ def test_objects_that_cannot_be_read() -> None:
     assert kinds(found) == {"orders/001": "stale"} and found.repaired == 1
 
 
-def test_a_snapshot_that_expires_in_the_middle_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("expiring_view", ["objects", RECORDS])
+def test_a_snapshot_that_expires_in_the_middle_is_replaced(expiring_view: str, monkeypatch: pytest.MonkeyPatch) -> None:
     read_in_blocks(monkeypatch)
-    bench = filled(40)
+    bench = filled(120)
     bench.engine.backfill("orders")
     bench.engine = Engine(bench.index, bench.data, bench.runtime, settings=TINY)
-    plain, left = Snapshot.batches, [2]
+    plain, left, expired = Snapshot.batches, [2], [0]
 
-    def expiring(self: Snapshot, name: str, *args: Any, **options: Any) -> Iterator[Entries]:
-        for i, entries in enumerate(plain(self, name, *args, **options)):
-            yield entries
-            if i == 0 and left[0] and name in ("objects", RECORDS) and args == (args[0], None):
-                left[0] -= 1
-                bench.engine.compact("orders", mode="full")
-                bench.runtime.clock += 1_000
-                bench.engine.collect("orders")
+    def expiring(self: Snapshot, name: str, low: Any, high: Any, **options: Any) -> Iterator[Entries]:
+        try:
+            for entries in plain(self, name, low, high, **options):
+                yield entries
+                if left[0] and name == expiring_view and (low is None or name == "objects"):
+                    left[0] -= 1
+                    bench.put("orders/000", [])
+                    bench.apply("orders/000")
+                    bench.engine.compact("orders", mode="full")
+                    bench.runtime.clock += 1_000
+                    bench.engine.collect("orders")
+        except SnapshotExpiredError:
+            expired[0] += 1
+            raise
 
     monkeypatch.setattr(Snapshot, "batches", expiring)
-    assert bench.engine.verify("orders", deep=True).is_good
+    if expiring_view == "objects":
+        keys = [pair.key for page in walking(bench).pages() for pair in page]
+        assert keys == [f"orders/{i:03d}" for i in range(120)], "each once"
+    else:
+        assert bench.engine.verify("orders", deep=True).is_good
+    assert expired[0]
+
+
+def walking(bench: Bench, start_after: str | None = None) -> walk.Walk:
+    return walk.Walk(bench.engine._backfiller._means, "orders", None, start_after)
+
+
+def test_a_walk_starts_behind_a_key_in_both() -> None:
+    bench = filled(6)
+    bench.engine.backfill("orders")
+    bench.data.delete_many(["orders/001", "orders/004"])
+    pairs = [pair for page in walking(bench, "orders/002").pages() for pair in page]
+    assert [(pair.key, pair.listed is None) for pair in pairs] == [
+        ("orders/003", False), ("orders/004", True), ("orders/005", False),
+    ]  # fmt: skip
+
+
+def test_what_applying_cannot_mend_is_not_called_repaired() -> None:
+    """A row of `objects` that denies its records: no commit leaves one, so none retracts them."""
+    bench = filled(10)
+    bench.engine.backfill("orders")
+    replaced_run(bench, "objects", lambda line: re.sub(rb'"records":[1-9]', b'"records":0', line))
+    bench.engine = Engine(bench.index, bench.data, bench.runtime, settings=TINY)
+    found = bench.engine.verify("orders", deep=True, repair=True)
+    assert found.wrong > 3 and found.repaired == 0 and not found.is_good and "objects" in found.views
 
 
 @pytest.mark.parametrize("seconds", [-1, 1])
