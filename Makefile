@@ -12,7 +12,7 @@ CODE := bucketdex functions infra tests benchmarks examples
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup test lint types unit local-test demo demo-stop bench docs clean
+.PHONY: help setup test lint types unit local-test demo demo-stop soak mutations bench docs clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,12 @@ demo: $(STAMP) ## deploy on this machine, upload 336,776 flights, query them
 
 demo-stop: $(STAMP) ## stop the local deployment and delete its data
 	$(BIN)/bucketdex local stop
+
+soak: $(STAMP) ## play SEEDS=2000 simulated schedules under faults; FIRST=0 says where to begin
+	$(BIN)/python tests/simulation/soak.py --seeds $(or $(SEEDS),2000) --first $(or $(FIRST),0)
+
+mutations: $(STAMP) ## take each rule of the protocol out of a copy, and show that the simulation notices
+	$(BIN)/python tests/simulation/mutations.py
 
 bench: $(STAMP) ## print the counted requests and measured rates
 	$(BIN)/python -m benchmarks
