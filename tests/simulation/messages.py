@@ -33,6 +33,10 @@ class EventQueue:
             delay = r.choice([0.0, 0.0, r.random(), r.random() * 30, r.random() * 4000])
             self.waiting.append(Message(event, self._world.now + delay))
 
+    def visible(self) -> bool:
+        """Whether a message could be received now."""
+        return any(message.visible_at <= self._world.now for message in self.waiting)
+
     def receive(self, count: int, visibility_s: float) -> list[Message]:
         """Up to `count` visible messages, in no order; each is hidden for `visibility_s`, then comes back."""
         visible = [message for message in self.waiting if message.visible_at <= self._world.now]

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from world import run_seed
 
-SEEDS, CHUNKS = 600, 24
+SEEDS, CHUNKS = 480, 24
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))

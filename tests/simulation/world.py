@@ -84,7 +84,8 @@ class World:
         self.toxicity = self._toxicity(r)
         self.runtime = SimulatedRuntime(self.scheduler)
         self.settings = SETTINGS if r.random() < 0.7 else msgspec.structs.replace(SETTINGS, delta_rows_max=200)
-        self.keys = [f"d/{i}" for i in range(r.choice([1, 2, 4, 8]))]
+        self.hot = r.random() < 0.4  # few keys, many changes, many indexers: where conflicts come from
+        self.keys = [f"d/{i}" for i in range(r.choice([1, 2, 3] if self.hot else [1, 2, 4, 8]))]
         self.writing = 0
         self.engine(Toxicity()).define(DEFINITION)
 
@@ -99,7 +100,7 @@ class World:
         for i in range(r.choice([1, 2])):
             self.writing += 1
             self.scheduler.spawn(f"writer {i}", self._write)
-        for i in range(r.choice([1, 2, 3])):
+        for i in range(4 if self.hot else r.choice([1, 2, 3])):
             self.scheduler.spawn(f"indexer {i}", self._index, skew_s=r.uniform(-900, 900))
         for i in range(r.choice([0, 1, 2])):
             self.scheduler.spawn(f"compactor {i}", self._compact, skew_s=r.uniform(-900, 900))
@@ -130,7 +131,7 @@ class World:
         r = self.random
         bodies = [self._body() for _ in range(3)]  # few enough that A-B-A happens
         try:
-            for _ in range(r.choice([3, 8, 16])):
+            for _ in range(24 if self.hot else r.choice([3, 8, 16])):
                 key = r.choice(self.keys)
                 choice = r.random()
                 if choice < 0.2:
@@ -140,7 +141,7 @@ class World:
                 else:
                     self.data.put(key, r.choice(bodies) if r.random() < 0.7 else self._body())
                 self.counts["mutations"] += 1
-                self.scheduler.pause(r.choice([0.0, 0.1, 1.0, 50.0, 700.0]))
+                self.scheduler.pause(r.choice([0.0, 0.1, 0.5, 1.0] if self.hot else [0.0, 0.1, 1.0, 50.0, 700.0]))
         finally:
             self.writing -= 1
 
@@ -167,7 +168,9 @@ class World:
                     self.counts["gave up"] += 1
                 except StorageError:
                     self.counts["storage errors"] += 1
-                self.scheduler.pause(self.random.choice([0.01, 1.0, 20.0]))
+                self.scheduler.pause(
+                    self.random.choice([0.01, 0.1] if self.hot and self.queue.visible() else [0.01, 1.0, 20.0])
+                )
                 if self._resting():
                     return
             self.scheduler.pause(1.0)
