@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import random
-import sys
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from enginekit import DEFINITION, TINY, Bench, InterleavingStore, documents, read_in_blocks
 
 from bucketdex.definition import TableDefinition

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import random
-import sys
-from pathlib import Path
 
 import msgspec
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from enginekit import DEFINITION, TINY, Bench, documents, interrupted, read_in_blocks
 
 from bucketdex.engine import Event

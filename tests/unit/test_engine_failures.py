@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from enginekit import DEFINITION, TINY, Bench, InterleavingStore, contents, document, documents
 
 from bucketdex.definition import TableDefinition

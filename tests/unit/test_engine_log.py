@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import random
-import sys
-from pathlib import Path
 
 import pytest
+from enginekit import TINY, TestRuntime
 from hypothesis import given
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from enginekit import TINY, TestRuntime
 
 from bucketdex.engine.commit import RedoEverythingError, replacement, touched_bytes, touched_since
 from bucketdex.storage import LogEntry, Manifest

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from enginekit import DEFINITION, TINY, Bench, documents, interrupted, read_in_blocks
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from enginekit import DEFINITION, TINY, Bench, documents, interrupted, read_in_blocks
 
 from bucketdex.definition.ordering import escape
 from bucketdex.storage import CountingStore

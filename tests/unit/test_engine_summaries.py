@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 from collections import defaultdict
 from decimal import Decimal, localcontext
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from enginekit import TINY, TestRuntime, interrupted, read_in_blocks
 
 from bucketdex.definition import TableDefinition

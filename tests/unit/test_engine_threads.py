@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import msgspec
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from enginekit import DEFINITION, TINY, Bench, documents, read_in_blocks
 
 from bucketdex.engine import Engine, Event
