@@ -50,7 +50,7 @@ class BucketIndex(Construct):
     data_bucket: s3.IBucket
     index_bucket: s3.IBucket
     topic: sns.Topic
-    dead_letter_queue: sqs.Queue
+    outputs: dict[str, str]  # what clients and commands look up in a stack: each a CfnOutput of its name
 
     def __init__(
         self,
@@ -73,14 +73,14 @@ class BucketIndex(Construct):
         self.index_bucket = index_bucket or self._bucket("IndexBucket", removal_policy, versioned=False)
         self._check_buckets()
         self.topic = sns.Topic(self, "Events", enforce_ssl=True)
-        queue, self.dead_letter_queue = work_queue(
+        queue, dead_events = work_queue(
             self,
             "EventQueue",
             consumer_timeout=TIMEOUT,
             window=max_batching_window,
             max_receives=EVENT_MAX_RECEIVE_COUNT,
         )
-        maintenance, _ = work_queue(
+        maintenance, dead_maintenance = work_queue(
             self, "Maintenance", consumer_timeout=TIMEOUT, window=cdk.Duration.seconds(0), fifo=True
         )
         registration = self._registrar(maintenance)
@@ -94,13 +94,24 @@ class BucketIndex(Construct):
                 report_batch_item_failures=True,
             )
         )
-        self._compactor(maintenance)
+        compactor = self._compactor(maintenance)
+        undelivered = dead_letter_queue(self, "UndeliveredEvents")
         self.topic.add_subscription(
-            sns_subscriptions.SqsSubscription(
-                queue, raw_message_delivery=True, dead_letter_queue=dead_letter_queue(self, "UndeliveredEvents")
-            )
+            sns_subscriptions.SqsSubscription(queue, raw_message_delivery=True, dead_letter_queue=undelivered)
         )
         announce(self.data_bucket, self.topic, self._bundle.tables, after=registration)
+        self.outputs = {
+            "DataBucketName": self.data_bucket.bucket_name,
+            "IndexBucketName": self.index_bucket.bucket_name,
+            "TopicArn": self.topic.topic_arn,
+            "EventQueueUrl": queue.queue_url,
+            "EventDeadLetterQueueUrl": dead_events.queue_url,
+            "UndeliveredEventsQueueUrl": undelivered.queue_url,
+            "MaintenanceQueueUrl": maintenance.queue_url,
+            "MaintenanceDeadLetterQueueUrl": dead_maintenance.queue_url,
+            "IndexerLogGroup": indexer.log_group.log_group_name,
+            "CompactorLogGroup": compactor.log_group.log_group_name,
+        }
 
     def grant_query(self, grantee: iam.IGrantable) -> None:
         """Lets `grantee` query: read the index bucket. The data bucket stays closed to it (`.records()` needs it)."""

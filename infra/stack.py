@@ -24,10 +24,5 @@ class BucketdexStack(cdk.Stack):
     ) -> None:
         super().__init__(scope, id, description="Bucketdex: an S3 bucket that answers questions")
         self.index = construct(self, "Index", tables=tables, max_concurrency=max_concurrency)
-        self._output("DataBucketName", self.index.data_bucket.bucket_name)
-        self._output("IndexBucketName", self.index.index_bucket.bucket_name)
-        self._output("TopicArn", self.index.topic.topic_arn)
-        self._output("DeadLetterQueueUrl", self.index.dead_letter_queue.queue_url)
-
-    def _output(self, name: str, value: str) -> None:
-        cdk.CfnOutput(self, name, value=value)
+        for name, value in self.index.outputs.items():
+            cdk.CfnOutput(self, name, value=value)

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from bucketdex.client.context import Context
+from bucketdex.client.stack import stack_outputs
 from bucketdex.client.table import Table
 from bucketdex.definition import TableDefinition
 from bucketdex.errors import BucketdexError, TableNotFoundError
@@ -50,18 +51,7 @@ class Database:
         """The database of a deployed stack, by its outputs IndexBucketName and DataBucketName. One request to
         CloudFormation.
         """
-        try:
-            import boto3
-            from botocore.exceptions import BotoCoreError, ClientError
-        except ImportError as error:
-            raise BucketdexError("from_stack() needs boto3: pip install 'bucketdex[aws]'") from error
-        try:
-            stack = boto3.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
-        except (BotoCoreError, ClientError) as error:
-            raise BucketdexError(f"stack {name!r} could not be read: {error}") from error
-        outputs = {item["OutputKey"]: item["OutputValue"] for item in stack.get("Outputs", [])}
-        if "IndexBucketName" not in outputs:
-            raise BucketdexError(f"stack {name!r} has no output IndexBucketName: is it a Bucketdex stack?")
+        outputs = stack_outputs(name)
         data = outputs.get("DataBucketName")
         return cls(f"s3://{outputs['IndexBucketName']}", None if data is None else f"s3://{data}", **options)
 

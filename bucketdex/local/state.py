@@ -21,7 +21,7 @@ class Deployment(msgspec.Struct):
     """A running emulator and what is deployed on it.
 
     pid: process and process group of the emulator; the functions' processes belong to it.
-    outputs: those of the stack (DataBucketName, IndexBucketName, TopicArn, DeadLetterQueueUrl), once deployed.
+    outputs: those of the stack (DataBucketName, IndexBucketName, queues, log groups), once deployed.
     """
 
     endpoint: str
@@ -48,6 +48,8 @@ class Deployment(msgspec.Struct):
         for name, output in (("BUCKETDEX_INDEX", "IndexBucketName"), ("BUCKETDEX_DATA", "DataBucketName")):
             if output in self.outputs:
                 variables[name] = f"s3://{self.outputs[output]}"
+        if self.stack is not None:
+            variables["BUCKETDEX_STACK"] = self.stack
         return variables
 
     @contextmanager

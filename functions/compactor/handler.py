@@ -42,8 +42,12 @@ def handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailure
         return context.get_remaining_time_in_millis() > budget_ms / 3
 
     def work_off(record: SQSRecord) -> None:
-        asked = record.json_body
-        count(compact(engine, asked["table"], asked["view"], time_left=time_left))
+        try:
+            asked = record.json_body
+            count(compact(engine, asked["table"], asked["view"], time_left=time_left))
+        except Exception:
+            logger.exception("message failed", message_id=record.message_id)
+            raise
 
     if "Records" in event:
         # After a failure the group's later messages wait: they name the same view.

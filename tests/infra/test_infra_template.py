@@ -262,13 +262,23 @@ def test_the_compactor_runs_on_a_schedule(template: dict[str, Any]) -> None:
 
 def test_outputs_are_those_that_clients_look_up(template: dict[str, Any]) -> None:
     outputs = template["Outputs"]
-    assert set(outputs) == {"DataBucketName", "IndexBucketName", "TopicArn", "DeadLetterQueueUrl"}
     assert "DataBucket" in outputs["DataBucketName"]["Value"]["Ref"]
     assert "IndexBucket" in outputs["IndexBucketName"]["Value"]["Ref"]
-    assert (
-        outputs["DeadLetterQueueUrl"]["Value"]["Ref"]
-        == (queue(template, "EventQueue")[1]["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"][0])
-    )
+    assert "TopicArn" in outputs
+
+
+def test_every_dead_letter_queue_is_found_by_the_outputs(template: dict[str, Any]) -> None:
+    from bucketdex.client.deadletters import SOURCES
+
+    outputs = {name: item["Value"]["Ref"] for name, item in template["Outputs"].items()}
+    queues = of_type(template, "AWS::SQS::Queue")
+    dead = {name for name in queues if "RedrivePolicy" not in queues[name]["Properties"]}
+    assert {outputs[source.dead] for source in SOURCES.values() if source.dead in outputs} == dead
+    for source in SOURCES.values():
+        if source.dead in outputs:
+            alive = queues[outputs[source.alive]]["Properties"]["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"][0]
+            assert alive == outputs[source.dead] or source.log is None, "messages go back to where they came from"
+            assert source.log is None or outputs[source.log] in of_type(template, "AWS::Logs::LogGroup")
 
 
 def test_only_s3_in_the_name_of_the_data_bucket_may_publish(template: dict[str, Any]) -> None:

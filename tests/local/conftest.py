@@ -80,7 +80,7 @@ class Pipeline:
         return int(self.database.table(table).status()["generation"])
 
     def dead_letters(self) -> int:
-        return self.waiting(self.deployment.outputs["DeadLetterQueueUrl"])
+        return self.waiting(self.deployment.outputs["EventDeadLetterQueueUrl"])
 
     def waiting(self, url: str) -> int:
         """How many messages a queue holds, hidden ones included."""
