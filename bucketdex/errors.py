@@ -85,5 +85,9 @@ class CommitGaveUpError(BucketdexError):
     """Too many commits came first; nothing was changed, the batch is to be sent again."""
 
 
+class BackfillError(BucketdexError):
+    """A backfill was asked for what it can't do; the message says what it can."""
+
+
 class LocalDeploymentError(BucketdexError):
     """The local emulator or the deployment to it failed."""

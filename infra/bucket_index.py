@@ -18,7 +18,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from infra.bundle import LAMBDA_ARM64, Target, build
-from infra.functions import function, grant_data, grant_index
+from infra.functions import function, grant_data, grant_index, grant_list
 from infra.notifications import announce, has_tags
 from infra.queues import EVENT_MAX_RECEIVE_COUNT, dead_letter_queue, work_queue
 
@@ -27,8 +27,11 @@ TIMEOUT = cdk.Duration.minutes(15)
 REGISTRAR_TIMEOUT = cdk.Duration.minutes(2)
 BATCHING_WINDOW = cdk.Duration.seconds(2)
 MAINTENANCE_INTERVAL = cdk.Duration.minutes(15)
+BACKFILL_INTERVAL = cdk.Duration.minutes(15)
 COMPACTIONS_AT_ONCE = 4
 MEMORY_MB = 1769  # the memory at which Lambda gives one whole core
+BACKFILLER_MEMORY_MB = 512  # it waits most of its time
+PAGES_A_BATCH = 3  # of 100 keys: as many as a commit takes best
 
 
 class BucketIndex(Construct):
@@ -41,6 +44,7 @@ class BucketIndex(Construct):
     removal_policy: what becomes of the buckets made here when the stack goes. RETAIN by default.
     max_concurrency: how many indexers may run at once. More contend for the tables' manifests.
     batch_size, max_batching_window: how many events one commit may gather, and how long it waits for them.
+    backfill_concurrency: how many indexers may run at once for backfills, beside those for events; 2 or more.
 
     Reads no CDK context and no working directory: the same arguments give the same template anywhere.
     """
@@ -64,6 +68,7 @@ class BucketIndex(Construct):
         max_concurrency: int = 8,
         batch_size: int = 100,
         max_batching_window: cdk.Duration = BATCHING_WINDOW,
+        backfill_concurrency: int = 2,
     ) -> None:
         super().__init__(scope, id)
         # Another stack may add notifications to a bucket made here; ours must not wipe them out.
@@ -83,14 +88,31 @@ class BucketIndex(Construct):
         maintenance, dead_maintenance = work_queue(
             self, "Maintenance", consumer_timeout=TIMEOUT, window=cdk.Duration.seconds(0), fifo=True
         )
-        registration = self._registrar(maintenance)
-        indexer = self._indexer(queue, maintenance)
+        backfill, dead_pages = work_queue(
+            self,
+            "Backfill",
+            consumer_timeout=TIMEOUT,
+            window=cdk.Duration.seconds(0),
+            max_receives=EVENT_MAX_RECEIVE_COUNT,
+        )
+        backfiller = self._backfiller(backfill)
+        registration = self._registrar(maintenance, backfiller)
+        indexer = self._indexer(queue, backfill, maintenance)
         indexer.add_event_source(
             sources.SqsEventSource(
                 queue,
                 batch_size=batch_size,
                 max_batching_window=max_batching_window,
                 max_concurrency=max_concurrency,
+                report_batch_item_failures=True,
+            )
+        )
+        # A queue of its own, with a bound of its own: events never wait behind a backfill.
+        indexer.add_event_source(
+            sources.SqsEventSource(
+                backfill,
+                batch_size=PAGES_A_BATCH,
+                max_concurrency=backfill_concurrency,
                 report_batch_item_failures=True,
             )
         )
@@ -109,6 +131,9 @@ class BucketIndex(Construct):
             "UndeliveredEventsQueueUrl": undelivered.queue_url,
             "MaintenanceQueueUrl": maintenance.queue_url,
             "MaintenanceDeadLetterQueueUrl": dead_maintenance.queue_url,
+            "BackfillQueueUrl": backfill.queue_url,
+            "BackfillDeadLetterQueueUrl": dead_pages.queue_url,
+            "BackfillerName": backfiller.function_name,
             "IndexerLogGroup": indexer.log_group.log_group_name,
             "CompactorLogGroup": compactor.log_group.log_group_name,
         }
@@ -140,15 +165,49 @@ class BucketIndex(Construct):
         if isinstance(resource, s3.CfnBucket) and resource.versioning_configuration is not None:
             raise ValueError("the index bucket must not be versioned: it would keep every manifest ever written")
 
-    def _function(self, name: str, timeout: cdk.Duration, **environment: str) -> lambda_.Function:
+    def _function(
+        self, name: str, timeout: cdk.Duration, memory_mb: int = MEMORY_MB, **environment: str
+    ) -> lambda_.Function:
         index = {"INDEX_BUCKET": self.index_bucket.bucket_name}
-        return function(self, name, self._bundle, environment=index | environment, timeout=timeout, memory_mb=MEMORY_MB)
+        return function(self, name, self._bundle, environment=index | environment, timeout=timeout, memory_mb=memory_mb)
 
-    def _registrar(self, maintenance: sqs.Queue) -> cdk.CfnResource:
+    def _backfiller(self, backfill: sqs.Queue) -> lambda_.Function:
+        """Lists what backfills have to apply. A schedule goes on with those under way, so a failed turn is not tried
+        again, and nothing invokes itself.
+        """
+        backfiller = self._function(
+            "backfiller",
+            TIMEOUT,
+            BACKFILLER_MEMORY_MB,
+            DATA_BUCKET=self.data_bucket.bucket_name,
+            BACKFILL_QUEUE_URL=backfill.queue_url,
+        )
+        backfiller.configure_async_invoke(retry_attempts=0)
+        grant_list(self.data_bucket, backfiller)
+        grant_index(self.index_bucket, backfiller, write=True)
+        backfill.grant_send_messages(backfiller)  # with it, to see how many wait
+        events.Rule(
+            self,
+            "BackfillSchedule",
+            description="Goes on with backfills under way",
+            schedule=events.Schedule.rate(BACKFILL_INTERVAL),
+            targets=[targets.LambdaFunction(backfiller)],
+        )
+        return backfiller
+
+    def _registrar(self, maintenance: sqs.Queue, backfiller: lambda_.Function) -> cdk.CfnResource:
         """The definition commit of every table, made at each deployment that changes one."""
-        registrar = self._function("registrar", REGISTRAR_TIMEOUT, MAINTENANCE_QUEUE_URL=maintenance.queue_url)
+        registrar = self._function(
+            "registrar",
+            REGISTRAR_TIMEOUT,
+            MAINTENANCE_QUEUE_URL=maintenance.queue_url,
+            BACKFILLER_NAME=backfiller.function_name,
+        )
         grant_index(self.index_bucket, registrar, write=True)
         maintenance.grant_send_messages(registrar)
+        iam.Grant.add_to_principal(
+            grantee=registrar, actions=["lambda:InvokeFunction"], resource_arns=[backfiller.function_arn]
+        )
         return cdk.CfnResource(
             self,
             "Tables",
@@ -162,12 +221,13 @@ class BucketIndex(Construct):
             },
         )
 
-    def _indexer(self, queue: sqs.Queue, maintenance: sqs.Queue) -> lambda_.Function:
+    def _indexer(self, queue: sqs.Queue, backfill: sqs.Queue, maintenance: sqs.Queue) -> lambda_.Function:
         indexer = self._function(
             "indexer",
             TIMEOUT,
             DATA_BUCKET=self.data_bucket.bucket_name,
             EVENT_QUEUE_URL=queue.queue_url,
+            BACKFILL_QUEUE_URL=backfill.queue_url,
             MAINTENANCE_QUEUE_URL=maintenance.queue_url,
         )
         grant_data(self.data_bucket, indexer, tags=any(map(has_tags, self._bundle.tables)))

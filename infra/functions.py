@@ -71,6 +71,11 @@ def grant_data(bucket: s3.IBucket, grantee: iam.IGrantable, *, tags: bool) -> No
     """Reading source objects, and their tags where a table indexes one; never writing."""
     actions = ["s3:GetObject"] + ["s3:GetObjectTagging"] * tags
     iam.Grant.add_to_principal(grantee=grantee, actions=actions, resource_arns=[bucket.arn_for_objects("*")])
-    iam.Grant.add_to_principal(grantee=grantee, actions=["s3:ListBucket"], resource_arns=[bucket.bucket_arn])
+    grant_list(bucket, grantee)
     if bucket.encryption_key:
         bucket.encryption_key.grant_decrypt(grantee)
+
+
+def grant_list(bucket: s3.IBucket, grantee: iam.IGrantable) -> None:
+    """Listing a bucket; its objects stay closed."""
+    iam.Grant.add_to_principal(grantee=grantee, actions=["s3:ListBucket"], resource_arns=[bucket.bucket_arn])

@@ -3,7 +3,12 @@
 from bucketdex.engine.backfill import Backfilled
 from bucketdex.engine.engine import Engine
 from bucketdex.engine.events import ApplyResult, Event
+from bucketdex.engine.jobs import Job, JobChangedError
 from bucketdex.engine.settings import Settings
+from bucketdex.engine.turn import Depth, PageQueue
 from bucketdex.engine.verify import Difference, Verified
 
-__all__ = ["ApplyResult", "Backfilled", "Difference", "Engine", "Event", "Settings", "Verified"]
+__all__ = [
+    "ApplyResult", "Backfilled", "Depth", "Difference", "Engine", "Event", "Job", "JobChangedError", "PageQueue",
+    "Settings", "Verified",
+]  # fmt: skip

@@ -12,7 +12,8 @@ import msgspec
 from bucketdex.engine.apply import Applier
 from bucketdex.engine.changes import Means
 from bucketdex.engine.events import ApplyResult, Event
-from bucketdex.engine.walk import PAGE_KEYS, Walk
+from bucketdex.engine.lister import Lister
+from bucketdex.engine.walk import PAGE_KEYS
 from bucketdex.errors import BucketdexError, CommitGaveUpError
 from bucketdex.runtime import Runtime
 from bucketdex.storage import Listed
@@ -116,25 +117,16 @@ class Backfiller:
         """
         if rate is not None and not (isfinite(rate) and rate > 0):
             raise BucketdexError(f"a rate of {rate} objects a second: it has to be positive")
-        walk = Walk(self._means, table, prefix, start_after)
+        lister = Lister(self._means, table, prefix=prefix, after=start_after, force=force)
         done = Backfilled()
         tell = progress or _nobody
         pacer = _Pacer(self._means.runtime, rate)
         batch: list[Listed] = []
         batch_bytes = 0
-        last: str | None = None
-        for page in walk.pages():
-            # The page is read to its end first: its rows are those of the moment it was listed, not of our own commits.
-            due = []
-            for pair in page:
-                if pair.listed is None:
-                    continue
-                done.listed += 1
-                if not force and pair.object_stamp == pair.row_stamp:
-                    done.unchanged += 1
-                else:
-                    due.append(pair.listed)
-                last = pair.key
+        for page in lister.pages():
+            done.listed += page.listed
+            done.unchanged += page.unchanged
+            due = page.due
             done.due += len(due)
             done.due_bytes += sum(listed.size for listed in due)
             for listed in [] if dry_run else due:
@@ -147,11 +139,11 @@ class Backfiller:
                 self._send(table, batch, done, pacer, tell)
                 batch, batch_bytes = [], 0
                 self._compact(table)
-            done.last_key = last
+            done.last_key = page.cursor
             tell(done)
         if dry_run:
-            fields = walk.definition.fields
-            views = len(walk.snapshot().manifest.views)
+            fields = lister.walk.definition.fields
+            views = len(lister.walk.snapshot().manifest.views)
             done.estimate(views, any(field.source == "tag" for field in fields))
         return done
 

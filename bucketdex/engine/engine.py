@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+import msgspec
+
 from bucketdex.definition import TableDefinition
 from bucketdex.engine.apply import Applier
 from bucketdex.engine.backfill import Backfilled, Backfiller
@@ -13,9 +15,12 @@ from bucketdex.engine.collect import Collected, Collector
 from bucketdex.engine.compact import Compactor
 from bucketdex.engine.define import Definer
 from bucketdex.engine.events import ApplyResult, Event
+from bucketdex.engine.jobs import Job, JobStore
 from bucketdex.engine.policy import Mode, choose_runs, unfolded_debt
 from bucketdex.engine.settings import Settings
+from bucketdex.engine.turn import PageQueue, continue_jobs
 from bucketdex.engine.verify import SETTLE_SECONDS, Verified, Verifier
+from bucketdex.engine.walk import Walk
 from bucketdex.runtime import Runtime, system_runtime
 from bucketdex.storage import Manifest, ManifestStore, ObjectStore, Versioned
 from bucketdex.views import BlockCache
@@ -36,7 +41,8 @@ class Engine:
         runtime, settings = runtime or system_runtime(), settings or Settings()
         self.settings = settings
         means = Means(index, data, runtime, settings, cache or BlockCache(), ManifestStore(index, runtime))
-        self._manifests = means.manifests
+        self._means, self._manifests = means, means.manifests
+        self.jobs = JobStore(index, runtime)
         self._applier = Applier(means)
         self._compactor = Compactor(index, runtime, settings)
         self._collector = Collector(index, runtime, settings)
@@ -108,6 +114,30 @@ class Engine:
         return self._backfiller.backfill(
             table, prefix=prefix, rate=rate, start_after=start_after, force=force, dry_run=dry_run, progress=progress
         )
+
+    def start_backfill(
+        self,
+        table: str,
+        *,
+        prefix: str | None = None,
+        rate: float | None = None,
+        force: bool = False,
+        renew: bool = True,
+    ) -> Job:
+        """Writes down a backfill for the turns of a deployment to work off (see `Job`); it begins with the next turn.
+
+        Where one is under way already: BackfillError, or (not `renew`) it is left alone and returned. BucketdexError
+        for a prefix that is none of the table's, TableNotFoundError. Cost: 2 GETs, a PUT.
+        """
+        Walk(self._means, table, prefix, None)
+        return self.jobs.start(table, table, renew=renew, prefix=prefix, rate=rate, force=force)
+
+    def continue_backfills(self, queue: PageQueue, *, in_time: Callable[[], bool] = lambda: True) -> list[Job]:
+        """One turn of all backfills under way; see `continue_jobs` for what it costs. Any number of turns may run."""
+        return continue_jobs(self._means, self.jobs, queue, self._finished, in_time)
+
+    def _finished(self, job: Job) -> Job:
+        return msgspec.structs.replace(job, state="done")
 
     def verify(
         self,

@@ -62,28 +62,32 @@ class Walk:
 
     def __init__(self, means: Means, table: str, prefix: str | None, start_after: str | None) -> None:
         self._means, self._table, self._after = means, table, start_after or None
+        self.reached = self._after  # the last key listed, anybody's: all keys of the pages so far are up to it
         manifest = self._live()
         self._plain = manifest.definition
         self.definition = TableDefinition.from_dict(table, self._plain)
         self.prefix = _narrowed(self.definition, prefix or "")
 
-    def pages(self) -> Iterator[Iterator[Pair]]:
+    def pages(self, page_keys: int | None = None) -> Iterator[Iterator[Pair]]:
         """The pairs in key order, by the page: each pairs a page of the listing with the index as it was right after.
 
-        Take all of one before the next. Cost: a LIST and a GET of the manifest a page, and the blocks of `objects`.
+        Take all of one before the next. Cost: a LIST and a GET of the manifest a page, and the blocks of `objects`;
+        pages of fewer than 1,000 keys share LISTs.
         """
+        page_keys = page_keys or PAGE_KEYS
         listing = self._means.data.list(self.prefix, start_after=self._after)
         low = escape(self.prefix)
         if self._after is not None:
             low = max(low, key_range(self._after)[1])
         previous = self._after or ""
         while True:
-            page = list(islice(listing, PAGE_KEYS))
+            page = list(islice(listing, page_keys))
             for listed in page:
                 if listed.key <= previous:
                     raise StorageError(f"{self._means.data.url} doesn't list its keys in order: it can't be walked")
                 previous = listed.key
-            whole = len(page) == PAGE_KEYS
+            self.reached = previous or None
+            whole = len(page) == page_keys
             high = key_range(previous)[1] if whole else prefix_end(escape(self.prefix))
             yield self._merged(page, self._rows(low, high))
             if not whole:

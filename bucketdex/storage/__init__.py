@@ -29,6 +29,9 @@ from bucketdex.storage.format import FILE_FORMAT, EncodedFile, Footer
 from bucketdex.storage.manifest import ManifestStore, SwapLostError, Versioned
 from bucketdex.storage.opening import open_data_store, open_index_store
 from bucketdex.storage.paths import (
+    backfill_path,
+    backfill_table,
+    backfills_prefix,
     base_generation,
     delta_path,
     descriptor_path,
@@ -65,6 +68,9 @@ __all__ = [
     "SwapLostError",
     "Versioned",
     "ViewState",
+    "backfill_path",
+    "backfill_table",
+    "backfills_prefix",
     "base_generation",
     "block_request",
     "decode_manifest",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 TABLES: Final = "tables/"
+BACKFILLS: Final = "backfills/"  # beside the tables: no sweep of a table comes here
 GENERATION_DIGITS: Final = 12  # zero-padded, so that a listing is in order of generation
 
 
@@ -36,6 +37,21 @@ def view_path(table: str, view_id: str, base: int, token: str) -> str:
 def descriptor_path(table: str, base: int, token: str) -> str:
     """A piece of a manifest that has grown past its bound."""
     return f"{TABLES}{table}/descriptors/{_name(base, token)}.json.zst"
+
+
+def backfills_prefix() -> str:
+    """Where the backfill jobs are."""
+    return BACKFILLS
+
+
+def backfill_path(table: str) -> str:
+    """The backfill job of a table: the newest one, whatever became of it."""
+    return f"{BACKFILLS}{table}.json"
+
+
+def backfill_table(path: str) -> str:
+    """The table of a backfill job's path."""
+    return path.removeprefix(BACKFILLS).removesuffix(".json")
 
 
 def base_generation(path: str) -> int:

@@ -1,9 +1,9 @@
-"""From queue messages to the keys that they ask to look at. Changes with the shape of S3's events."""
+"""From queue messages to the keys that they ask to look at. Changes with the shape of S3's events and of pages."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
 from aws_lambda_powertools.utilities.data_classes import S3Event
@@ -12,6 +12,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from bucketdex.engine import Event
 from bucketdex.engine.events import EventKind
+from functions.pages import PAGE, read_page
 
 TEST_EVENT = "s3:TestEvent"
 
@@ -21,7 +22,7 @@ Route = Callable[[str], str | None]
 class Message(NamedTuple):
     """One queue message: what it asks to look at, as (table, event), and how often and how late it was received.
 
-    error: why it cannot be understood, if so; it then has no events.
+    error: why it cannot be understood, if so; it then has no events. is_page: whether a backfill sent it.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Message(NamedTuple):
     waited_ms: int
     events: tuple[tuple[str, Event], ...] = ()
     error: Exception | None = None
+    is_page: bool = False
 
     @property
     def bytes_max(self) -> int:
@@ -48,15 +50,19 @@ def read_message(record: SQSRecord, route: Route) -> Message:
     receives = int(attributes.approximate_receive_count or 1)
     message = Message(record.message_id, record.receipt_handle, receives, waited_ms)
     try:
-        events = [_event(changed) for changed in _records(record)]
+        body = record.json_body
+        if isinstance(body, dict) and PAGE in body:
+            table, keys = read_page(body)  # a page names its table: one that is built beside the live one claims no key
+            events = [Event(key, "other", size=size) for key, size in keys]
+            return message._replace(events=tuple((table, event) for event in events), is_page=True)
+        events = [_event(changed) for changed in _records(body)]
     except (ValueError, KeyError, TypeError) as error:
         return message._replace(error=error)
     routed = ((route(event.key), event) for event in events)
     return message._replace(events=tuple((table, event) for table, event in routed if table is not None))
 
 
-def _records(record: SQSRecord) -> list[S3EventRecord]:
-    body = record.json_body
+def _records(body: Any) -> list[S3EventRecord]:
     if isinstance(body, dict) and "Records" in body:
         return list(S3Event(body).records)
     if isinstance(body, dict) and body.get("Event") == TEST_EVENT:

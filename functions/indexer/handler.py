@@ -1,4 +1,6 @@
-"""The indexer: batches of S3 events, through SQS, into commits. Changes with what Lambda hands over and takes back."""
+"""The indexer: S3's events and pages of keys, in batches through SQS, into commits. Changes with what Lambda hands over
+and takes back.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +27,7 @@ class Settings(msgspec.Struct, frozen=True):
     index_bucket: str
     data_bucket: str
     event_queue_url: str
+    backfill_queue_url: str
     maintenance_queue_url: str
 
 
@@ -33,7 +36,10 @@ route = router(deployed_tables())
 index, data = open_index_store(f"s3://{settings.index_bucket}"), open_data_store(f"s3://{settings.data_bucket}")
 engine = Engine(index, data, system_runtime())
 sqs = boto3.client("sqs")
-queue = EventQueue(sqs, system_runtime(), settings.event_queue_url)
+queues = {
+    url.rpartition("/")[2]: EventQueue(sqs, system_runtime(), url)
+    for url in (settings.event_queue_url, settings.backfill_queue_url)
+}
 maintenance = MaintenanceQueue(sqs, system_runtime(), settings.maintenance_queue_url)
 
 
@@ -43,7 +49,9 @@ maintenance = MaintenanceQueue(sqs, system_runtime(), settings.maintenance_queue
 @event_source(data_class=SQSEvent)
 def handler(event: SQSEvent, context: LambdaContext) -> dict[str, list[dict[str, str]]]:
     """Indexes what the messages name and reports those that failed, and only those, for another try."""
-    messages = [read_message(record, route) for record in event.records]
+    records = list(event.records)
+    messages = [read_message(record, route) for record in records]
+    queue = queues[records[0].event_source_arn.rpartition(":")[2]]  # Lambda mixes no queues in a batch
     budget_ms = context.get_remaining_time_in_millis()
     batch = Batch(
         engine.apply,

@@ -10,6 +10,7 @@ from aws_lambda_powertools.utilities.data_classes import CloudFormationCustomRes
 
 from bucketdex.definition import TableDefinition
 from bucketdex.engine import Engine
+from functions.backfills import Backfiller
 from functions.maintenance_queue import MaintenanceQueue
 
 RESPONSE_TIMEOUT_S = 30
@@ -19,6 +20,7 @@ REASON_MAX = 1000  # CloudFormation takes 4 KiB in all
 def register(
     engine: Engine,
     maintenance: MaintenanceQueue,
+    backfiller: Backfiller,
     tables: Iterable[TableDefinition],
     event: CloudFormationCustomResourceEvent,
 ) -> None:

@@ -10,6 +10,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from bucketdex.engine import Engine
 from bucketdex.runtime import system_runtime
 from bucketdex.storage import open_index_store
+from functions.backfills import Backfiller
 from functions.configuration import deployed_tables, from_environment
 from functions.maintenance_queue import MaintenanceQueue
 from functions.observability import logger, tracer
@@ -21,6 +22,7 @@ class Settings(msgspec.Struct, frozen=True):
 
     index_bucket: str
     maintenance_queue_url: str
+    backfiller_name: str
 
 
 settings = from_environment(Settings)
@@ -28,6 +30,7 @@ tables = deployed_tables()
 index = open_index_store(f"s3://{settings.index_bucket}")
 engine = Engine(index, index, system_runtime())  # it never reads data
 maintenance = MaintenanceQueue(boto3.client("sqs"), system_runtime(), settings.maintenance_queue_url)
+backfiller = Backfiller(boto3.client("lambda"), settings.backfiller_name)
 
 
 @logger.inject_lambda_context
@@ -37,7 +40,7 @@ def handler(event: CloudFormationCustomResourceEvent, context: LambdaContext) ->
     """Registers the tables and answers CloudFormation, whatever happens: without an answer it waits for an hour."""
     failure: Exception | None = None
     try:
-        register(engine, maintenance, tables, event)
+        register(engine, maintenance, backfiller, tables, event)
     except Exception as error:
         logger.exception("registration failed")
         failure = error

@@ -24,6 +24,8 @@ ENVIRONMENT = {
     "INDEX_BUCKET": "index",
     "DATA_BUCKET": "data",
     "EVENT_QUEUE_URL": "https://sqs/events",
+    "BACKFILL_QUEUE_URL": "https://sqs/pages",
+    "BACKFILLER_NAME": "backfiller",
     "MAINTENANCE_QUEUE_URL": "https://sqs/maintenance.fifo",
     "POWERTOOLS_SERVICE_NAME": "test",
     "AWS_REGION": "eu-central-1",
@@ -57,7 +59,7 @@ def runtime_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["indexer", "compactor", "registrar"])
+@pytest.mark.parametrize("name", ["indexer", "compactor", "registrar", "backfiller"])
 def test_each_handler_imports_from_its_bundle_alone(local_bundle: Bundle, runtime_folder: Path, name: str) -> None:
     """The emulator runs functions with the interpreter that started it: a missing dependency would not show there."""
     program = f"""

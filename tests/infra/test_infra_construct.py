@@ -24,7 +24,7 @@ def test_the_signature_is_the_documented_one() -> None:
     parameters = inspect.signature(BucketIndex.__init__).parameters
     assert list(parameters) == [
         "self", "scope", "id", "tables", "data_bucket", "index_bucket", "removal_policy", "max_concurrency",
-        "batch_size", "max_batching_window",
+        "batch_size", "max_batching_window", "backfill_concurrency",
     ]  # fmt: skip
     assert (parameters["max_concurrency"].default, parameters["batch_size"].default) == (8, 100)
     assert parameters["max_batching_window"].default.to_seconds() == 2

@@ -65,7 +65,7 @@ def allowed(template: dict[str, Any], role_part: str, resource_part: str) -> set
 
 
 def test_every_work_queue_has_a_dead_letter_queue_after_at_least_ten_receives(template: dict[str, Any]) -> None:
-    for part in ("EventQueue", "Maintenance"):
+    for part in ("EventQueue", "Maintenance", "Backfill"):
         name, properties = queue(template, part)
         redrive = properties["RedrivePolicy"]
         assert redrive["maxReceiveCount"] >= 10
@@ -77,14 +77,16 @@ def test_every_work_queue_has_a_dead_letter_queue_after_at_least_ten_receives(te
 def test_events_may_wait_half_a_day_for_capacity_before_they_are_dead_letters(template: dict[str, Any]) -> None:
     from functions.indexer.queue import RETRY_S, RETRY_S_MAX
 
-    receives = queue(template, "EventQueue")[1]["RedrivePolicy"]["maxReceiveCount"]
-    shortest = sum(min(RETRY_S_MAX, RETRY_S * 2**received) / 2 for received in range(1, receives))
-    assert 12 * 3600 <= shortest < 14 * 86400
+    for name in ("EventQueue", "Backfill"):
+        receives = queue(template, name)[1]["RedrivePolicy"]["maxReceiveCount"]
+        shortest = sum(min(RETRY_S_MAX, RETRY_S * 2**received) / 2 for received in range(1, receives))
+        assert 12 * 3600 <= shortest < 14 * 86400
 
 
 def test_messages_stay_hidden_for_six_timeouts_and_the_window(template: dict[str, Any], synth: Synth) -> None:
     assert queue(template, "EventQueue")[1]["VisibilityTimeout"] >= 6 * function(template, "indexer")["Timeout"] + 2
     assert queue(template, "Maintenance")[1]["VisibilityTimeout"] >= 6 * function(template, "compactor")["Timeout"]
+    assert queue(template, "Backfill")[1]["VisibilityTimeout"] >= 6 * function(template, "indexer")["Timeout"]
 
     import aws_cdk as cdk
 
@@ -115,6 +117,15 @@ def test_the_event_source_bounds_concurrency_and_reports_partial_failures(
     assert (other["ScalingConfig"], other["BatchSize"]) == ({"MaximumConcurrency": 3}, 7)
 
 
+def test_backfills_have_an_event_source_of_their_own_on_the_indexer(template: dict[str, Any], synth: Synth) -> None:
+    live, pages = mapping(template, "EventQueue"), mapping(template, "Backfill")
+    assert pages["FunctionName"] == live["FunctionName"]
+    assert pages["ScalingConfig"] == {"MaximumConcurrency": 2}
+    assert pages["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert 100 <= pages["BatchSize"] * 100 <= 4_096, "a commit of more keys is logged as touching all"
+    assert mapping(synth(backfill_concurrency=5), "Backfill")["ScalingConfig"] == {"MaximumConcurrency": 5}
+
+
 def test_maintenance_is_a_fifo_queue_with_a_fifo_dead_letter_queue(template: dict[str, Any]) -> None:
     _, properties = queue(template, "Maintenance")
     assert properties["FifoQueue"] is True
@@ -137,7 +148,7 @@ def test_the_subscription_delivers_raw_messages_and_has_its_own_dead_letter_queu
     assert "sns.amazonaws.com" in json.dumps(policies), "SNS may write to it"
 
 
-@pytest.mark.parametrize("name", ["indexer", "compactor", "registrar"])
+@pytest.mark.parametrize("name", ["indexer", "compactor", "registrar", "backfiller"])
 def test_functions_run_on_arm64_and_python_3_13_traced_with_bounded_logs(template: dict[str, Any], name: str) -> None:
     properties = function(template, name)
     assert properties["Architectures"] == ["arm64"]
@@ -208,7 +219,27 @@ def test_the_compactor_and_the_registrar_never_see_data(template: dict[str, Any]
         assert allowed(template, role, "DataBucket") == set()
 
 
-@pytest.mark.parametrize("role", ["IndexerRole", "CompactorRole", "RegistrarRole"])
+def test_the_backfiller_lists_data_and_sends_pages(template: dict[str, Any]) -> None:
+    assert allowed(template, "BackfillerRole", "DataBucket") == {"s3:ListBucket"}
+    assert allowed(template, "BackfillerRole", "IndexBucket") == {"s3:GetObject", "s3:PutObject", "s3:ListBucket"}
+    sends = {"sqs:SendMessage", "sqs:GetQueueAttributes", "sqs:GetQueueUrl"}
+    logs = {"logs:CreateLogStream", "logs:PutLogEvents"}  # of a group whose name has this part too
+    assert allowed(template, "BackfillerRole", "Backfill") - logs == sends
+    assert {"sqs:ReceiveMessage", "sqs:DeleteMessage"} <= allowed(template, "IndexerRole", "Backfill")
+    assert "sqs:SendMessage" not in allowed(template, "IndexerRole", "Backfill")
+
+
+def test_the_backfiller_is_woken_by_the_registrar_and_a_schedule_and_never_by_itself(template: dict[str, Any]) -> None:
+    assert allowed(template, "RegistrarRole", "Backfiller") == {"lambda:InvokeFunction"}
+    everywhere = {action for statement in statements(template, "BackfillerRole") for action in actions(statement)}
+    assert "lambda:InvokeFunction" not in everywhere
+    (invoked,) = of_type(template, "AWS::Lambda::EventInvokeConfig").values()
+    assert "Backfiller" in json.dumps(invoked["Properties"]["FunctionName"])
+    assert invoked["Properties"]["MaximumRetryAttempts"] == 0, "the schedule goes on with it"
+    assert rule(template, "Backfiller")["ScheduleExpression"] == "rate(15 minutes)"
+
+
+@pytest.mark.parametrize("role", ["IndexerRole", "CompactorRole", "RegistrarRole", "BackfillerRole"])
 def test_no_wildcard_action_and_no_wildcard_resource_but_tracing(template: dict[str, Any], role: str) -> None:
     for statement in statements(template, role):
         assert not [action for action in actions(statement) if "*" in action]
@@ -254,10 +285,13 @@ def test_a_changed_definition_registers_again(synth: Synth, tmp_path: Path) -> N
     assert before != after, "CloudFormation calls a custom resource only when a property changes"
 
 
+def rule(template: dict[str, Any], target: str) -> dict[str, Any]:
+    rules = [item["Properties"] for item in of_type(template, "AWS::Events::Rule").values()]
+    return next(item for item in rules if target in json.dumps(item["Targets"]))
+
+
 def test_the_compactor_runs_on_a_schedule(template: dict[str, Any]) -> None:
-    (rule,) = of_type(template, "AWS::Events::Rule").values()
-    assert rule["Properties"]["ScheduleExpression"] == "rate(15 minutes)"
-    assert "Compactor" in json.dumps(rule["Properties"]["Targets"])
+    assert rule(template, "Compactor")["ScheduleExpression"] == "rate(15 minutes)"
 
 
 def test_outputs_are_those_that_clients_look_up(template: dict[str, Any]) -> None:

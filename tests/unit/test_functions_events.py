@@ -32,6 +32,7 @@ def sqs_record(body: Any, *, receives: int = 1, name: str = "m") -> dict[str, An
             "ApproximateFirstReceiveTimestamp": "3500",
         },
         "eventSource": "aws:sqs",
+        "eventSourceARN": "arn:aws:sqs:eu-central-1:1:events",
     }
 
 

@@ -22,6 +22,7 @@ from bucketdex.errors import AccessDeniedError
 from bucketdex.runtime import Runtime
 from bucketdex.storage import ManifestStore, open_data_store, open_index_store
 from bucketdex.storage.paths import delta_path
+from functions.backfiller.queue import SqsPageQueue
 from functions.indexer.batch import OutOfTimeError
 from functions.indexer.events import Message
 from functions.indexer.queue import EventQueue
@@ -63,6 +64,7 @@ class FakeSqs:
     delays: dict[str, int] = field(default_factory=dict)
     sent: list[dict[str, Any]] = field(default_factory=list)
     broken: bool = False
+    waiting: int = 0
 
     def delete_message(self, *, QueueUrl: str, ReceiptHandle: str) -> None:  # noqa: N803 (as boto3 names it)
         self._check(1)
@@ -72,9 +74,13 @@ class FakeSqs:
         self._check(len(Entries))
         self.delays |= {entry["ReceiptHandle"]: entry["VisibilityTimeout"] for entry in Entries}
 
-    def send_message_batch(self, *, QueueUrl: str, Entries: list[dict[str, Any]]) -> None:  # noqa: N803
+    def send_message_batch(self, *, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
         self._check(len(Entries))
         self.sent += Entries
+        return {}
+
+    def get_queue_attributes(self, *, QueueUrl: str, AttributeNames: list[str]) -> dict[str, Any]:  # noqa: N803
+        return {"Attributes": {name: str(self.waiting) for name in AttributeNames}}
 
     def _check(self, entries: int) -> None:
         assert 1 <= entries <= 10, "SQS takes at most ten"
@@ -123,7 +129,9 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
         "INDEX_BUCKET": "index",
         "DATA_BUCKET": "data",
         "EVENT_QUEUE_URL": "https://sqs/events",
+        "BACKFILL_QUEUE_URL": "https://sqs/pages",
         "MAINTENANCE_QUEUE_URL": "https://sqs/maintenance.fifo",
+        "BACKFILLER_NAME": "backfiller",
         "POWERTOOLS_SERVICE_NAME": "test",
         "AWS_DEFAULT_REGION": "eu-central-1",
         "AWS_ACCESS_KEY_ID": "test",
@@ -134,7 +142,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
 
     monkeypatch.setattr(functions.configuration.deployed_tables, "__defaults__", (tables,))
     yield
-    for name in ("indexer", "compactor", "registrar"):
+    for name in ("indexer", "compactor", "registrar", "backfiller"):
         sys.modules.pop(f"functions.{name}.handler", None)
 
 
@@ -148,7 +156,8 @@ def deploy(
     replaced: dict[str, Any] = {
         "engine": engine,
         "manifests": ManifestStore(index, runtime),
-        "queue": EventQueue(sqs, runtime, "https://sqs/events"),  # type: ignore[arg-type]
+        "queues": {name: EventQueue(sqs, runtime, f"https://sqs/{name}") for name in ("events", "pages")},  # type: ignore[arg-type]
+        "queue": SqsPageQueue(sqs, "https://sqs/pages"),  # type: ignore[arg-type]
         "maintenance": MaintenanceQueue(sqs, runtime, "https://sqs/maintenance.fifo"),  # type: ignore[arg-type]
     }
     for part in replaced.keys() & vars(module).keys():
@@ -253,6 +262,51 @@ def test_the_compactor_is_asked_when_a_view_is_over_its_bound(environment: None)
     assert all(len(groups) == 1 for groups in by_view.values())
     assert len(set.union(*by_view.values())) == len(by_view), "one group a view"
     assert len({entry["MessageDeduplicationId"] for entry in indexer.sqs.sent}) == len(by_view), "not at every commit"
+
+
+def test_pages_go_the_way_of_events_and_to_their_own_queue(
+    environment: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    indexer = deploy("indexer")
+    indexer.engine.define(ORDERS)
+    for number in range(3):
+        indexer.data.put(f"orders/{number}", b'{"id": "a", "amount": 1}\n')
+    told: dict[str, FakeSqs] = {}
+    for name, queue in indexer.module.queues.items():
+        told[name] = queue._client = FakeSqs()
+    page = {"backfill": {"job": "1", "table": "orders", "keys": [[f"orders/{number}", 26] for number in range(3)]}}
+    lost = {"backfill": {"job": "1", "table": "nothing", "keys": [["orders/1", 1]]}}
+    records = [sqs_record(page, name="1"), sqs_record(lost, name="2")]
+    records = [record | {"eventSourceARN": "arn:aws:sqs:eu-central-1:1:pages"} for record in records]
+    assert indexer.send(*records) == ["2"]
+    assert (told["pages"].delays, told["events"].delays) == ({"receipt-2": 20}, {})
+    printed = capsys.readouterr().out
+    assert '"AppliedObjects":[3.0]' in printed.replace(" ", "") and "Waited" not in printed, "no live event waited"
+    assert indexer.engine.load("orders").manifest.generation == 2
+
+
+def test_the_backfiller_sends_what_is_due_and_stops_in_time(environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeRuntime, "now", lambda _: 4_000_000_000.0)  # all objects were there before
+    backfiller = deploy("backfiller")
+    assert backfiller.call(SCHEDULED) is None
+    backfiller.engine.define(ORDERS)
+    for number in range(3):
+        backfiller.data.put(f"orders/{number}", b'{"id": "a", "amount": 1}\n')
+    backfiller.engine.start_backfill("orders")
+    backfiller.module.handler(SCHEDULED, Context(milliseconds=backfiller.module.MARGIN_MS))
+    assert backfiller.sqs.sent == []
+    backfiller.sqs.waiting = 1  # from now on it only waits, until its time is over
+    left = iter([900_000, 900_000, 900_000, 0])
+
+    class Passing(Context):
+        def get_remaining_time_in_millis(self) -> int:
+            return next(left)
+
+    backfiller.module.handler({}, Passing())
+    (entry,) = backfiller.sqs.sent
+    assert [key for key, _ in json.loads(entry["MessageBody"])["backfill"]["keys"]] == [f"orders/{n}" for n in range(3)]
+    saved = backfiller.engine.jobs.load("orders")
+    assert saved is not None and (saved.job.state, saved.job.sent, saved.job.walked) == ("running", 3, True)
 
 
 def test_a_broken_queue_fails_no_message_that_is_done(environment: None) -> None:

@@ -1,0 +1,1 @@
+"""Lists what backfills have to apply."""
