@@ -1,8 +1,10 @@
-"""Commands that compare a table's index with its bucket: backfill, verify."""
+"""Commands that bring a table's index up to its bucket: backfill, verify, reindex."""
 
 from __future__ import annotations
 
 import shlex
+import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,19 +12,21 @@ import typer
 from bucketdex.cli.output import Format, note, write_facts, write_json, write_rows
 from bucketdex.cli.progress import steps
 from bucketdex.cli.session import FormatOption, IndexOption, TableArgument, session
+from bucketdex.errors import BucketdexError
 
 if TYPE_CHECKING:
     from bucketdex.engine import Backfilled, Verified
 
 ESTIMATES = ("reads_estimated", "writes_estimated", "dollars_estimated")
 DONE = ("applied", "rows", "rejects", "commits", "failures")
+NAMED = 10
 FOUND = ("objects", "read", "missing", "stale", "extra", "wrong", "changing", "repaired", "failures")
 DIFFERENCE_COLUMNS = ("key", "kind", "repaired")
 
 
 def add_to(app: typer.Typer) -> None:
     """Register this module's commands."""
-    for command in (backfill, verify):
+    for command in (backfill, verify, reindex):
         app.command()(command)
 
 
@@ -109,6 +113,58 @@ def verify(
         raise typer.Exit(1)
 
 
+def reindex(
+    context: typer.Context,
+    table: TableArgument,
+    keys: Annotated[
+        list[str],
+        typer.Argument(metavar="KEY...", help="Keys of objects; - reads them from standard input, one a line."),
+    ],
+    form: FormatOption = Format.TABLE,
+    index: IndexOption = None,
+) -> None:
+    """Index these objects now, in this process; a key without an object loses its rows. Exits with 1 if an object
+    failed or a key is none of the table's. Needs the data bucket: BUCKETDEX_DATA.
+    """
+    from bucketdex.engine import ApplyResult  # imported late: --help needs no object store
+
+    source = session(context).table(table, index)
+    definition = source.definition
+    state = ApplyResult(generation=0)
+    foreign: list[str] = []
+
+    def own() -> Iterator[str]:
+        lines = (line.rstrip("\r\n") for line in sys.stdin) if keys == ["-"] else iter(keys)
+        for key in filter(None, lines):
+            if definition.match(key) is None:
+                foreign.append(key)
+            else:
+                yield key
+
+    with steps(f"indexing {table}") as step:
+
+        def progress(so_far: ApplyResult) -> None:
+            nonlocal state
+            state = so_far
+            step(f"{len(so_far.applied):,} applied")
+
+        try:
+            source.reindex(own(), progress=progress)
+        except BucketdexError:
+            if not state.failed:
+                raise
+    facts: dict[str, object] = {"applied": len(state.applied), "gone": len(state.gone)}
+    facts |= {name: getattr(state, name) for name in ("rows", "rejects", "commits")}
+    _write(facts | {"foreign": len(foreign), "failures": len(state.failed)}, form)
+    for key in sorted(state.gone)[:NAMED]:
+        note(f"{key}: no such object; rows that it had are gone from the index")
+    for key in foreign[:NAMED]:
+        note(f"{key}: no key of table {table!r}")
+    _say_failed(state.failed, len(state.failed))
+    if foreign:
+        raise typer.Exit(1)
+
+
 def _remedy(view: str) -> str:
     if view == "objects":
         return "it disagrees with records: drop the table, define it again and backfill it"
@@ -126,7 +182,7 @@ def _write(facts: dict[str, object], form: Format) -> None:
 
 def _say_failed(failed: dict[str, Exception], failures: int) -> None:
     """The first errors on standard error, and exit code 1 if there are any."""
-    for key, error in list(failed.items())[:10]:
+    for key, error in list(failed.items())[:NAMED]:
         note(f"{key}: {' '.join(str(error).split())}")
     if failures:
         note(f"{failures:,} objects failed; run it again")

@@ -13,7 +13,7 @@ from bucketdex.client.query import Query
 from bucketdex.client.state import object_state, reject_rows, table_status
 from bucketdex.client.summary import SummaryQuery
 from bucketdex.definition import TableDefinition
-from bucketdex.engine import ApplyResult, Backfilled, Event, Verified
+from bucketdex.engine import ApplyResult, Backfilled, Verified
 from bucketdex.engine.verify import SETTLE_SECONDS
 from bucketdex.errors import BucketdexError, MultipleRecordsError, QueryError
 from bucketdex.query.columns import unknown
@@ -168,15 +168,16 @@ class Table:
                 )
             runtime.sleep(POLL_SECONDS)
 
-    def reindex(self, keys: Iterable[str]) -> ApplyResult:
-        """Applies these objects now, in this process, as a function does with a batch of events. Returns what became of
-        them.
+    def reindex(self, keys: Iterable[str], *, progress: Callable[[ApplyResult], None] | None = None) -> ApplyResult:
+        """Applies these objects now, in this process, as a function does with events. Returns what became of them; keys
+        without an object lose their rows and are in `gone`.
 
-        One GET an object, one commit. The first failure of an object is raised once the others are done.
+        `keys` may be any number, also of an iterator: 256 make a commit. `progress` is told of all so far after each.
+        One GET an object, two PUTs a commit. BucketdexError names the first object that failed, once all are done.
         """
-        listed = [keys] if isinstance(keys, str) else list(keys)
         _ = self._context.data
-        result = self._context.engine.apply(self.name, [Event(key) for key in listed])
+        listed = [keys] if isinstance(keys, str) else keys
+        result = self._context.engine.reindex(self.name, listed, progress=progress)
         for key, error in result.failed.items():
             raise BucketdexError(f"{len(result.failed)} objects were not indexed, {key!r} first: {error}") from error
         return result

@@ -42,6 +42,7 @@ class Attempt:
         if self._touched:
             self._swap(backoff)
         self._result.applied = set(self._touched)
+        self._result.gone = self._reader.gone & self._touched
         self._result.rows = sum(records for records, _ in self._reader.counts.values())
         self._result.rejects = sum(rejects for _, rejects in self._reader.counts.values())
         return self._result

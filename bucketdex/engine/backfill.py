@@ -5,6 +5,7 @@ are. Changes with what a backfill may be asked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 from math import ceil, isfinite
 
 import msgspec
@@ -146,6 +147,27 @@ class Backfiller:
             views = len(lister.walk.snapshot().manifest.views)
             done.estimate(views, any(field.source == "tag" for field in fields))
         return done
+
+    def reindex(
+        self, table: str, keys: Iterable[str], *, progress: Callable[[ApplyResult], None] | None = None
+    ) -> ApplyResult:
+        """Applies these keys now, 256 in a commit, and folds what is due after every 1,000.
+
+        Guarantee: that of `apply`; a batch that lost to live traffic is sent again. `progress` is told after each batch
+        of all so far. Keys are taken one batch at a time; what was committed stays when one raises.
+        Cost: a GET an object, a few GETs and two PUTs for each 256.
+        """
+        result = ApplyResult(generation=0)
+        rest, since = iter(keys), 0
+        while batch := list(islice(rest, BATCH_KEYS)):
+            result.add(send(self._applier, self._means.runtime, table, map(Event, batch)))
+            since += len(batch)
+            if since >= PAGE_KEYS:
+                self._compact(table)
+                since = 0
+            if progress is not None:
+                progress(result)
+        return result
 
     def _send(self, table: str, batch: list[Listed], done: Backfilled, pacer: _Pacer, tell: Progress) -> None:
         pacer.wait(len(batch))

@@ -42,6 +42,7 @@ class ChangeReader:
     def __init__(self, means: Means, definition: TableDefinition, by_key: EventsByKey) -> None:
         self._means, self._definition, self._by_key = means, definition, by_key
         self.counts: dict[str, tuple[int, int]] = {}  # records and rejects of each key that was read
+        self.gone: set[str] = set()  # keys without an object, when they were read last
 
     def known(self, snapshot: Snapshot, keys: Iterable[str]) -> Known:
         """The `objects` rows of keys, with their lines."""
@@ -110,6 +111,9 @@ class ChangeReader:
         if reader.exists:
             line = reader.object_line(self._sequencer(reader.key))
             change.add(OBJECTS, [line], 1)
+            self.gone.discard(reader.key)
+        else:
+            self.gone.add(reader.key)
         self.counts[reader.key] = (reader.records, reader.rejects)
 
     def _sequencer(self, key: str) -> str | None:

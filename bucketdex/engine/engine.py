@@ -139,6 +139,12 @@ class Engine:
     def _finished(self, job: Job) -> Job:
         return msgspec.structs.replace(job, state="done")
 
+    def reindex(
+        self, table: str, keys: Iterable[str], *, progress: Callable[[ApplyResult], None] | None = None
+    ) -> ApplyResult:
+        """Applies keys, whatever their number; see `Backfiller.reindex` for what it guarantees and costs."""
+        return self._backfiller.reindex(table, keys, progress=progress)
+
     def verify(
         self,
         table: str,

@@ -19,12 +19,15 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class ApplyResult(msgspec.Struct):
-    """What became of a batch. Every key is in exactly one of `applied`, `skipped` and `failed`."""
+    """What became of a batch. Every key is in exactly one of `applied`, `skipped` and `failed`; those of `applied` that
+    have no object in the table are in `gone` too.
+    """
 
     generation: int
     applied: set[str] = msgspec.field(default_factory=set)
     skipped: set[str] = msgspec.field(default_factory=set)
     failed: dict[str, Exception] = msgspec.field(default_factory=dict)
+    gone: set[str] = msgspec.field(default_factory=set)
     rows: int = 0
     rejects: int = 0
     commits: int = 0
@@ -36,6 +39,7 @@ class ApplyResult(msgspec.Struct):
         self.applied |= other.applied
         self.skipped |= other.skipped
         self.failed |= other.failed
+        self.gone |= other.gone
         self.rows += other.rows
         self.rejects += other.rejects
         self.commits += other.commits

@@ -123,9 +123,35 @@ def test_a_wrong_view_is_named(run: Any, bench: Bench, monkeypatch: pytest.Monke
     assert run("verify", "orders")[0] == 0, "without --deep views aren't read"
 
 
+def test_reindex(run: Any, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, err = run("reindex", "orders", "orders/00 é", "orders/01 é", "-f", "json")
+    assert (code, err) == (0, "") and json.loads(out)["applied"] == 2
+    bench.data.delete_many(["orders/01 é"])
+    code, out, err = run("reindex", "orders", "orders/01 é", "orders/none", "-f", "json")
+    told = json.loads(out)
+    assert (code, told["applied"], told["gone"], told["rows"]) == (0, 2, 2, 0)
+    assert err.splitlines()[0] == "orders/01 é: no such object; rows that it had are gone from the index"
+    keys = [f"orders/{i:02d} é" for i in range(12)]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join([*keys, "bills/1", ""])))
+    code, out, err = run("reindex", "orders", "-", "-f", "csv")
+    [row] = csv.DictReader(io.StringIO(out))
+    assert (code, row["applied"], row["foreign"]) == (1, "12", "1") and "bills/1: no key of table 'orders'\n" in err
+    assert bench.contents() == bench.rebuilt()
+
+    def denied(key: str, **options: Any) -> Any:
+        raise AccessDeniedError(f"GET {key}: denied")
+
+    monkeypatch.setattr(bench.data, "open", denied)
+    code, out, err = run("reindex", "orders", *keys, "-f", "json")
+    assert (code, json.loads(out)["failures"]) == (1, 12)
+    assert len(err.splitlines()) == 11 and "orders/00 é: GET orders/00 é: denied\n" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (("reindex", "orders"), "KEY"),
+        (("reindex", "none", "x"), "none"),
         (("backfill", "orders", "--rate", "0"), "positive"),
         (("backfill", "orders", "--prefix", "x/"), "its keys start with 'orders/'"),
         (("verify", "orders", "--deep", "--sample", "2"), "sample"),

@@ -306,6 +306,34 @@ def test_a_definition_that_changes_meanwhile_stops_it(monkeypatch: pytest.Monkey
     assert bench.engine.verify("orders", deep=True).is_good
 
 
+@pytest.mark.usefixtures("small_pages")
+def test_any_number_of_keys_is_reindexed_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backfill, "PAGE_KEYS", 8)
+    bench = filled(30)
+    taken: list[str] = []
+    told: list[tuple[int, int]] = []
+
+    def keys() -> Iterator[str]:
+        for i in range(33):
+            taken.append(f"orders/{i:03d}")
+            yield taken[-1]
+
+    def progress(result: Any) -> None:
+        assert len(taken) == len(result.applied), "keys are taken as they are needed"
+        told.append((len(result.applied), result.commits))
+
+    result = bench.engine.reindex("orders", keys(), progress=progress)
+    assert told[:2] == [(4, 1), (8, 2)] and told[-1] == (33, 9)
+    assert result.gone == {"orders/030", "orders/031", "orders/032"} and not result.failed
+    assert bench.contents() == bench.rebuilt()
+    assert bench.engine.debt(bench.engine.load("orders").manifest) == []
+    bench.data.delete_many(["orders/003"])
+    bench.put("orders/031", documents(random.Random(1), 1))
+    assert bench.engine.reindex("orders", ["orders/003", "orders/031", "other"]).gone == {"orders/003", "other"}
+    assert bench.contents() == bench.rebuilt()
+    assert bench.engine.reindex("orders", []).commits == 0
+
+
 # Verify
 
 
