@@ -46,6 +46,7 @@ POLLS_A_MONTH = 5 * 3 * 60 * 24 * 30  # five pollers a queue, 20 s each
 LAMBDA_GB = 1769 / 1024
 SCHEDULED_A_MONTH = 4 * 24 * 30
 SCHEDULED_S = 0.3
+BACKFILLER_GB = 0.5
 METRICS_WHEN_IDLE = 2
 METRICS_WHEN_BUSY = 12
 
@@ -177,10 +178,11 @@ def per_million_objects(measured: Measured) -> dict[str, float]:
 
 def idle_month(measured: Measured) -> dict[str, float]:
     """Dollars of a month in which nothing is uploaded or asked, with a million objects indexed."""
-    scheduled = SCHEDULED_A_MONTH * (SCHEDULED_S * LAMBDA_GB * LAMBDA_GB_SECOND + LAMBDA_REQUEST + 3 * GET)
+    compactor = SCHEDULED_A_MONTH * (SCHEDULED_S * LAMBDA_GB * LAMBDA_GB_SECOND + LAMBDA_REQUEST + 3 * GET)
+    backfiller = SCHEDULED_A_MONTH * (SCHEDULED_S * BACKFILLER_GB * LAMBDA_GB_SECOND + LAMBDA_REQUEST + PUT)  # one LIST
     return {
-        "Lambda polling two queues": POLLS_A_MONTH * (SQS_REQUEST + SQS_FIFO_REQUEST),
-        "scheduled compactor": scheduled,
+        "Lambda polling three queues": POLLS_A_MONTH * (2 * SQS_REQUEST + SQS_FIFO_REQUEST),
+        "scheduled compactor and backfiller": compactor + backfiller,
         "its metrics": METRICS_WHEN_IDLE * METRIC_MONTH,
         "storage of the index": measured.stored_bytes * (MILLION / OBJECTS) / 1e9 * STORED_GB_MONTH,
     }

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from bucketdex.definition import TableDefinition
     from bucketdex.errors import (
         AccessDeniedError,
+        BackfillError,
         BucketdexError,
         CommitGaveUpError,
         CorruptFileError,
@@ -41,6 +42,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AccessDeniedError",
+    "BackfillError",
     "BucketdexError",
     "CommitGaveUpError",
     "CorruptFileError",

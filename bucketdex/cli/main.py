@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 import bucketdex
-from bucketdex.cli import check, dlq, local, manage, query, repair
+from bucketdex.cli import backfill, check, dlq, local, manage, query, repair
 from bucketdex.cli.session import INDEX_HELP, Session, session
 from bucketdex.errors import BucketdexError, ScanRequiredError
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 for group in (query, manage, repair, check):
     group.add_to(app)
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(backfill.app, name="backfill")
 app.add_typer(local.app, name="local")
 
 

@@ -64,6 +64,16 @@ def write_json(value: object) -> None:
     print(json.dumps(value, default=_json_value, ensure_ascii=False))
 
 
+def write_result(facts: Mapping[str, Any], form: Format) -> None:
+    """Write what one command has to say: names and values, one JSON object, or a CSV of one row."""
+    if form is Format.JSON:
+        write_json(facts)
+    elif form is Format.CSV:
+        write_rows([facts], tuple(facts), form)
+    else:
+        write_facts(facts)
+
+
 def _write_json(rows: Iterable[Mapping[str, Any]]) -> None:
     lead = "["
     for row in rows:

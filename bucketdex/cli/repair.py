@@ -1,24 +1,21 @@
-"""Commands that bring a table's index up to its bucket: backfill, verify, reindex."""
+"""Commands that bring a table's index up to its bucket: verify, reindex."""
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bucketdex.cli.output import Format, note, write_facts, write_json, write_rows
+from bucketdex.cli.output import Format, note, write_facts, write_json, write_result, write_rows
 from bucketdex.cli.progress import steps
 from bucketdex.cli.session import FormatOption, IndexOption, TableArgument, session
 from bucketdex.errors import BucketdexError
 
 if TYPE_CHECKING:
-    from bucketdex.engine import Backfilled, Verified
+    from bucketdex.engine import Verified
 
-ESTIMATES = ("reads_estimated", "writes_estimated", "dollars_estimated")
-DONE = ("applied", "rows", "rejects", "commits", "failures")
 NAMED = 10
 FOUND = ("objects", "read", "missing", "stale", "extra", "wrong", "changing", "repaired", "failures")
 DIFFERENCE_COLUMNS = ("key", "kind", "repaired")
@@ -26,50 +23,8 @@ DIFFERENCE_COLUMNS = ("key", "kind", "repaired")
 
 def add_to(app: typer.Typer) -> None:
     """Register this module's commands."""
-    for command in (backfill, verify, reindex):
+    for command in (verify, reindex):
         app.command()(command)
-
-
-def backfill(
-    context: typer.Context,
-    table: TableArgument,
-    prefix: Annotated[str | None, typer.Option("--prefix", metavar="PREFIX", help="Only the keys below it.")] = None,
-    rate: Annotated[float | None, typer.Option("--rate", metavar="N", help="At most N objects a second.")] = None,
-    start_after: Annotated[
-        str | None, typer.Option("--start-after", metavar="KEY", help="Go on behind this key.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Also what looks the same by ETag and time.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only count, and estimate the requests and what they cost.")
-    ] = False,
-    form: FormatOption = Format.TABLE,
-    index: IndexOption = None,
-) -> None:
-    """Index the objects that were there before, or whose events were lost. May run at any time, and again; exits with 1
-    if objects failed. Needs the data bucket: BUCKETDEX_DATA.
-    """
-    source = session(context).table(table, index)
-    done: list[Backfilled] = []
-    with steps(f"listing {table}") as step:
-
-        def progress(state: Backfilled) -> None:
-            done[:] = [state]
-            step(f"{state.listed:,} listed, {state.applied:,} of {state.due:,} applied")
-
-        try:
-            result = source.backfill(
-                prefix, rate=rate, start_after=start_after, force=force, dry_run=dry_run, progress=progress
-            )
-        except BaseException:
-            if done and done[0].last_key is not None and not dry_run:
-                note(f"to go on from here: --start-after {shlex.quote(done[0].last_key)}")
-            raise
-    facts = {name: getattr(result, name) for name in ("listed", "unchanged", "due", "due_bytes")}
-    facts |= {name: getattr(result, name) for name in (ESTIMATES if dry_run else DONE)}
-    if dry_run:
-        facts["dollars_estimated"] = round(result.dollars_estimated, 6)
-    _write(facts, form)
-    _say_failed(result.failed, result.failures)
 
 
 def verify(
@@ -108,7 +63,7 @@ def verify(
             write_rows(rows, DIFFERENCE_COLUMNS, form)
     for name, problem in found.views.items():
         note(f"view {name}: {problem}; {_remedy(name)}")
-    _say_failed(found.failed, found.failures)
+    say_failed(found.failed, found.failures)
     if not found.is_good:
         raise typer.Exit(1)
 
@@ -155,12 +110,12 @@ def reindex(
                 raise
     facts: dict[str, object] = {"applied": len(state.applied), "gone": len(state.gone)}
     facts |= {name: getattr(state, name) for name in ("rows", "rejects", "commits")}
-    _write(facts | {"foreign": len(foreign), "failures": len(state.failed)}, form)
+    write_result(facts | {"foreign": len(foreign), "failures": len(state.failed)}, form)
     for key in sorted(state.gone)[:NAMED]:
         note(f"{key}: no such object; rows that it had are gone from the index")
     for key in foreign[:NAMED]:
         note(f"{key}: no key of table {table!r}")
-    _say_failed(state.failed, len(state.failed))
+    say_failed(state.failed, len(state.failed))
     if foreign:
         raise typer.Exit(1)
 
@@ -171,16 +126,7 @@ def _remedy(view: str) -> str:
     return f"take {view.partition('.')[0]} out of the definition and put it back, which builds it anew"
 
 
-def _write(facts: dict[str, object], form: Format) -> None:
-    if form is Format.JSON:
-        write_json(facts)
-    elif form is Format.CSV:
-        write_rows([facts], tuple(facts), form)
-    else:
-        write_facts(facts)
-
-
-def _say_failed(failed: dict[str, Exception], failures: int) -> None:
+def say_failed(failed: dict[str, Exception], failures: int) -> None:
     """The first errors on standard error, and exit code 1 if there are any."""
     for key, error in list(failed.items())[:NAMED]:
         note(f"{key}: {' '.join(str(error).split())}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from bucketdex.client.backfill import BackfillJob
 from bucketdex.client.changes import Changes, table_changes
 from bucketdex.client.context import Context
 from bucketdex.client.grouped import GroupedQuery
@@ -207,6 +208,12 @@ class Table:
             self.name, prefix=prefix, rate=rate, start_after=start_after, force=force, dry_run=dry_run,
             progress=progress,
         )  # fmt: skip
+
+    def backfill_job(self) -> BackfillJob:
+        """The backfill that this table's deployment works off by itself: to start, look at, pause, resume, cancel. No
+        request.
+        """
+        return BackfillJob(self._context, self.name)
 
     def verify(
         self,

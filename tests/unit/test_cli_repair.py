@@ -37,15 +37,17 @@ def run(bench: Bench, capsys: pytest.CaptureFixture[str]) -> Any:
 
 
 def test_backfill(run: Any, bench: Bench) -> None:
-    code, out, _ = run("backfill", "orders", "--dry-run", "-f", "json")
+    code, out, _ = run("backfill", "run", "orders", "--dry-run", "-f", "json")
     told = json.loads(out)
     assert (code, told["listed"], told["due"], "applied" in told) == (0, 12, 12, False)
     assert told["reads_estimated"] >= 12 and 0 < told["dollars_estimated"] < 0.01
     assert bench.engine.load("orders").manifest.generation == 1
-    code, out, err = run("backfill", "orders", "--prefix", "orders/0", "--rate", "1000", "--start-after", "orders/03 é")
+    code, out, err = run(
+        "backfill", "run", "orders", "--prefix", "orders/0", "--rate", "1000", "--start-after", "orders/03 é"
+    )
     assert (code, err) == (0, "") and [line.split() for line in out.splitlines()][4] == ["applied", "6"]
-    assert run("backfill", "orders")[0] == 0
-    code, out, _ = run("backfill", "orders", "--force", "--format", "csv")
+    assert run("backfill", "run", "orders")[0] == 0
+    code, out, _ = run("backfill", "run", "orders", "--force", "--format", "csv")
     [row] = csv.DictReader(io.StringIO(out))
     assert (row["listed"], row["unchanged"], row["applied"], row["failures"]) == ("12", "0", "12", "0")
     assert bench.contents() == bench.rebuilt()
@@ -65,10 +67,10 @@ def test_backfill_that_is_interrupted_says_how_to_go_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(bench.data, "open", opening)
-        code, out, err = run("backfill", "orders")
+        code, out, err = run("backfill", "run", "orders")
     assert (code, out) == (130, "")
     assert "--start-after 'orders/04 é'" in err
-    assert run("backfill", "orders", "--start-after", "orders/04 é")[0] == 0
+    assert run("backfill", "run", "orders", "--start-after", "orders/04 é")[0] == 0
     assert bench.contents() == bench.rebuilt()
 
 
@@ -78,17 +80,17 @@ def test_failed_objects_are_named_and_the_code_is_1(run: Any, bench: Bench, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(bench.data, "open", denied)
-        code, out, err = run("backfill", "orders", "-f", "json")
+        code, out, err = run("backfill", "run", "orders", "-f", "json")
         assert code == 1 and json.loads(out)["failures"] == 12
         assert "orders/00 é: GET orders/00 é: denied, mend the permissions\n" in err
         assert err.endswith("12 objects failed; run it again\n") and len(err.splitlines()) == 11
         code, out, err = run("verify", "orders", "-f", "json")
         assert code == 1 and json.loads(out)["failures"] == 12
-    assert run("backfill", "orders")[0] == 0
+    assert run("backfill", "run", "orders")[0] == 0
 
 
 def test_verify(run: Any, bench: Bench) -> None:
-    run("backfill", "orders")
+    run("backfill", "run", "orders")
     code, out, err = run("verify", "orders", "--deep")
     assert (code, err) == (0, "") and ["read", "12"] in [line.split() for line in out.splitlines()]
     bench.data.delete_many(["orders/03 é"])
@@ -110,7 +112,7 @@ def test_verify(run: Any, bench: Bench) -> None:
 
 
 def test_a_wrong_view_is_named(run: Any, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    run("backfill", "orders")
+    run("backfill", "run", "orders")
     monkeypatch.setattr(
         "bucketdex.engine.verify.wrong_views",
         lambda snapshot: {"revenue.customer": "3 rows instead of 4", "objects": "bad"},
@@ -152,8 +154,8 @@ def test_reindex(run: Any, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Non
     [
         (("reindex", "orders"), "KEY"),
         (("reindex", "none", "x"), "none"),
-        (("backfill", "orders", "--rate", "0"), "positive"),
-        (("backfill", "orders", "--prefix", "x/"), "its keys start with 'orders/'"),
+        (("backfill", "run", "orders", "--rate", "0"), "positive"),
+        (("backfill", "run", "orders", "--prefix", "x/"), "its keys start with 'orders/'"),
         (("verify", "orders", "--deep", "--sample", "2"), "sample"),
         (("verify", "none"), "none"),
     ],

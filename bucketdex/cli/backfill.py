@@ -1,0 +1,147 @@
+"""Commands of backfills: indexing what was there before, in this process or by the deployment."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bucketdex.cli.output import Format, note, write_result
+from bucketdex.cli.progress import steps
+from bucketdex.cli.repair import say_failed
+from bucketdex.cli.session import FormatOption, IndexOption, TableArgument, session
+
+if TYPE_CHECKING:
+    from bucketdex.client import Table
+    from bucketdex.engine import Backfilled
+
+app = typer.Typer(help="Index the objects that were there before, or whose events were lost.", no_args_is_help=True)
+
+ESTIMATES = ("reads_estimated", "writes_estimated", "dollars_estimated")
+DONE = ("applied", "rows", "rejects", "commits", "failures")
+
+PrefixOption = Annotated[str | None, typer.Option("--prefix", metavar="PREFIX", help="Only the keys below it.")]
+RateOption = Annotated[float | None, typer.Option("--rate", metavar="N", help="At most N objects a second.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Also what looks the same by ETag and time.")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Only count, and estimate the requests and what they cost.")
+]
+
+
+@app.command()
+def start(
+    context: typer.Context,
+    table: TableArgument,
+    prefix: PrefixOption = None,
+    rate: RateOption = None,
+    force: ForceOption = False,
+    dry_run: DryRunOption = False,
+    form: FormatOption = Format.TABLE,
+    index: IndexOption = None,
+) -> None:
+    """Have the table's stack index them, whatever becomes of this terminal. Uploads don't wait behind it. A --dry-run
+    lists the bucket from here and needs BUCKETDEX_DATA.
+    """
+    source = session(context).table(table, index)
+    if dry_run:
+        _estimate(source, prefix, force, form)
+        return
+    job = source.backfill_job()
+    job.start(prefix, rate=rate, force=force)
+    _say_asleep(job.asleep)
+    note(f"started; to see how far it is: bucketdex backfill status {shlex.quote(table)}")
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    table: TableArgument,
+    prefix: PrefixOption = None,
+    rate: RateOption = None,
+    start_after: Annotated[
+        str | None, typer.Option("--start-after", metavar="KEY", help="Go on behind this key.")
+    ] = None,
+    force: ForceOption = False,
+    dry_run: DryRunOption = False,
+    form: FormatOption = Format.TABLE,
+    index: IndexOption = None,
+) -> None:
+    """Index them from here, in this process. May run at any time, and again; exits with 1 if objects failed. Needs the
+    data bucket: BUCKETDEX_DATA.
+    """
+    source = session(context).table(table, index)
+    if dry_run:
+        _estimate(source, prefix, force, form, start_after)
+        return
+    done: list[Backfilled] = []
+    with steps(f"listing {table}") as step:
+
+        def progress(state: Backfilled) -> None:
+            done[:] = [state]
+            step(f"{state.listed:,} listed, {state.applied:,} of {state.due:,} applied")
+
+        try:
+            result = source.backfill(prefix, rate=rate, start_after=start_after, force=force, progress=progress)
+        except BaseException:
+            if done and done[0].last_key is not None:
+                note(f"to go on from here: --start-after {shlex.quote(done[0].last_key)}")
+            raise
+    write_result(_facts(result, DONE), form)
+    say_failed(result.failed, result.failures)
+
+
+@app.command()
+def status(
+    context: typer.Context, table: TableArgument, form: FormatOption = Format.TABLE, index: IndexOption = None
+) -> None:
+    """Print how far the stack's backfill of a table is, or how the last one ended. Exits with 1 if it failed."""
+    facts = session(context).table(table, index).backfill_job().status()
+    if facts is None:
+        note(f"table {table} has had no backfill")
+        return
+    write_result(facts, form)
+    if facts["state"] == "failed":
+        raise typer.Exit(1)
+
+
+@app.command()
+def pause(context: typer.Context, table: TableArgument, index: IndexOption = None) -> None:
+    """Let it rest. Nothing more is sent to the queue; what waits there is still indexed."""
+    session(context).table(table, index).backfill_job().pause()
+    print(f"the backfill of {table} is paused")
+
+
+@app.command()
+def resume(context: typer.Context, table: TableArgument, index: IndexOption = None) -> None:
+    """Let a paused or failed one go on where it stopped."""
+    job = session(context).table(table, index).backfill_job()
+    job.resume()
+    _say_asleep(job.asleep)
+    print(f"the backfill of {table} goes on")
+
+
+@app.command()
+def cancel(context: typer.Context, table: TableArgument, index: IndexOption = None) -> None:
+    """End it for good. What waits in the queue is still indexed."""
+    session(context).table(table, index).backfill_job().cancel()
+    print(f"the backfill of {table} is cancelled")
+
+
+def _estimate(source: Table, prefix: str | None, force: bool, form: Format, start_after: str | None = None) -> None:
+    with steps(f"listing {source.name}") as step:
+        result = source.backfill(
+            prefix, start_after=start_after, force=force, dry_run=True,
+            progress=lambda state: step(f"{state.listed:,} listed, {state.due:,} due"),
+        )  # fmt: skip
+    result.dollars_estimated = round(result.dollars_estimated, 6)
+    write_result(_facts(result, ESTIMATES), form)
+
+
+def _facts(result: Backfilled, names: tuple[str, ...]) -> dict[str, object]:
+    return {name: getattr(result, name) for name in ("listed", "unchanged", "due", "due_bytes", *names)}
+
+
+def _say_asleep(reason: str | None) -> None:
+    if reason is not None:
+        note(f"it begins within 15 minutes, by its schedule; it couldn't be told at once: {reason}")

@@ -1,0 +1,120 @@
+"""A table's backfill as the deployment does it: starting it, looking at it, stopping it. Changes with what is told of
+one.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from bucketdex.client.context import Context
+from bucketdex.client.stack import asking_aws, stack_outputs
+from bucketdex.engine import Job
+from bucketdex.errors import BackfillError, BucketdexError
+from bucketdex.views import OBJECTS
+
+PAGE_KEYS = 100  # of a message
+
+
+class BackfillJob:
+    """The backfill that a table's stack works off, in turns, whatever becomes of this process. One a table: a new one
+    takes the place of the last.
+
+    What it writes lies in the index bucket. `asleep` says why the stack's function couldn't be told of it at once; its
+    schedule begins within 15 minutes then.
+    """
+
+    def __init__(self, context: Context, table: str) -> None:
+        self._context, self._table = context, table
+        self.asleep: str | None = None
+
+    def start(self, prefix: str | None = None, *, rate: float | None = None, force: bool = False) -> Job:
+        """Starts one; see `Table.backfill` for what its options mean and its objects cost.
+
+        Uploads go on beside it: its messages have a queue and indexers of their own. It ends when a whole pass over the
+        listing finds everything indexed that was there when it started. BackfillError while one runs or is paused, and
+        where no stack manages the table. Five requests.
+        """
+        stack = self._stack()
+        job = self._context.engine.start_backfill(self._table, prefix=prefix, rate=rate, force=force)
+        self._wake(stack)
+        return job
+
+    def pause(self) -> Job:
+        """Lets it rest. Nothing more is sent; what waits in the queue is still indexed."""
+        return self._context.engine.jobs.pause(self._table)
+
+    def resume(self) -> Job:
+        """Lets a paused or failed one go on where it stopped."""
+        job = self._context.engine.jobs.resume(self._table)
+        self._wake(self._stack())
+        return job
+
+    def cancel(self) -> Job:
+        """Ends it for good. What waits in the queue is still indexed."""
+        return self._context.engine.jobs.cancel(self._table)
+
+    def status(self) -> dict[str, Any] | None:
+        """How far it is, or how it ended; None where there never was one. One GET, or three.
+
+        `pass` and the counts beside it are of the pass that it is in: `listed`, `unchanged` and `due` objects, `left`
+        of which were there before it started; `sent` is of all passes. `messages_waiting`: in the queue, of all tables,
+        at `updated_at`. `objects_left`: about how many are still to be indexed, where that can be told. `rate`: objects
+        sent a second, so far.
+        """
+        saved = self._context.engine.jobs.load(self._table)
+        if saved is None:
+            return None
+        job = saved.job
+        took = job.updated_at - job.started_at
+        return {
+            "table": job.table,
+            "target": job.target,
+            "state": job.state,
+            "pass": job.number,
+            "listed": job.listed,
+            "unchanged": job.unchanged,
+            "due": job.due,
+            "left": job.left,
+            "left_last_pass": job.left_last_pass,
+            "sent": job.sent,
+            "messages_waiting": job.waiting,
+            "objects_left": self._objects_left(job),
+            "rate": round(job.sent / took, 1) if took > 0 else None,
+            "cursor": job.cursor,
+            "started_at": datetime.fromtimestamp(job.started_at, UTC),
+            "updated_at": datetime.fromtimestamp(job.updated_at, UTC),
+            "error": job.error,
+        }
+
+    def _objects_left(self, job: Job) -> int | None:
+        if job.state == "done":
+            return 0
+        waiting = job.waiting * PAGE_KEYS
+        if job.walked or job.number > 1:
+            return waiting
+        if job.target == job.table:
+            return None
+        known = self._context.engine.load(self._table).manifest
+        return max(0, sum(run.weight for run in known.views[OBJECTS].runs) - job.listed) + waiting
+
+    def _stack(self) -> str:
+        stack = self._context.engine.load(self._table).manifest.managed_by
+        if stack is None:
+            raise BackfillError(f"no stack manages table {self._table!r}: backfill it in this process instead")
+        return stack
+
+    def _wake(self, stack: str) -> None:
+        try:
+            outputs = stack_outputs(stack)
+            if "BackfillerName" not in outputs:
+                raise BucketdexError(f"stack {stack!r} has no output BackfillerName")
+            with asking_aws("the backfiller could not be woken"):
+                import boto3
+
+                boto3.client("lambda").invoke(
+                    FunctionName=outputs["BackfillerName"], InvocationType="Event", Payload=b"{}"
+                )
+            self.asleep = None
+        except BucketdexError as error:
+            self.asleep = str(error)

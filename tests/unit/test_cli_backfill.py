@@ -1,0 +1,140 @@
+"""`bucketdex backfill start|status|pause|resume|cancel`: the job that a deployment works off."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from typing import Any
+
+import boto3
+import pytest
+from enginekit import DEFINITION, Bench, documents
+
+from bucketdex.cli.main import main
+from bucketdex.cli.session import Session
+from bucketdex.client import Database
+from bucketdex.engine import Depth
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+class Aws:
+    """CloudFormation and Lambda, as far as a start asks them."""
+
+    def __init__(self) -> None:
+        self.invoked: list[dict[str, Any]] = []
+        self.outputs = {"IndexBucketName": "index", "BackfillerName": "Shop-Backfiller"}
+
+    def describe_stacks(self, *, StackName: str) -> dict[str, Any]:  # noqa: N803 (as boto3 names it)
+        assert StackName == "Shop"
+        return {"Stacks": [{"Outputs": [{"OutputKey": n, "OutputValue": v} for n, v in self.outputs.items()]}]}
+
+    def invoke(self, **arguments: Any) -> None:
+        self.invoked.append(arguments)
+
+
+class Queue:
+    """Takes all and tells nothing."""
+
+    def send(self, job: str, table: str, due: Any) -> None:
+        pass
+
+    def depth(self) -> Depth:
+        return Depth(0, 0)
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Aws:
+    aws = Aws()
+    monkeypatch.setattr(boto3, "client", lambda _: aws)
+    return aws
+
+
+@pytest.fixture
+def bench() -> Bench:
+    bench = Bench()
+    bench.engine.define(DEFINITION, managed_by="Shop")
+    for i in range(5):
+        bench.put(f"orders/{i}", documents(random.Random(i), 1))
+    bench.runtime.clock = 4e9
+    return bench
+
+
+@pytest.fixture
+def run(bench: Bench, aws: Aws, capsys: pytest.CaptureFixture[str]) -> Run:
+    database = Database(bench.index, bench.data, runtime=bench.runtime)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = main(["backfill", *arguments], started=Session(lambda _: database))
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def status(run: Run) -> dict[str, Any]:
+    code, out, _ = run("status", "orders", "-f", "json")
+    assert code == 0
+    told: dict[str, Any] = json.loads(out)
+    return told
+
+
+def test_its_way_from_the_start_to_the_end(run: Run, bench: Bench, aws: Aws) -> None:
+    assert run("status", "orders") == (0, "", "table orders has had no backfill\n")
+    code, out, err = run("start", "orders", "--rate", "100", "--prefix", "orders/", "--force")
+    assert (code, out) == (0, "") and "bucketdex backfill status orders" in err and "15 minutes" not in err
+    wake = {"FunctionName": "Shop-Backfiller", "InvocationType": "Event", "Payload": b"{}"}
+    assert aws.invoked == [wake]
+    saved = bench.engine.jobs.load("orders")
+    assert saved is not None and (saved.job.rate, saved.job.prefix, saved.job.force) == (100, "orders/", True)
+    code, _, err = run("start", "orders")
+    assert code == 1 and "cancel it first" in err
+
+    assert run("pause", "orders")[0] == 0 and status(run)["state"] == "paused"
+    assert run("resume", "orders")[0] == 0 and aws.invoked == [wake, wake]
+    bench.runtime.clock += 10
+    bench.engine.continue_backfills(Queue(), in_time=iter([True, True, False]).__next__)
+    told = status(run)
+    assert (told["state"], told["pass"], told["sent"], told["left"], told["rate"]) == ("running", 1, 5, 5, 0.5)
+    bench.apply(*(f"orders/{i}" for i in range(5)))
+    bench.engine.continue_backfills(Queue())
+    told = status(run)
+    assert (told["state"], told["pass"], told["objects_left"], told["error"]) == ("done", 2, 0, None)
+    for command in ("pause", "resume", "cancel"):
+        code, _, err = run(command, "orders")
+        assert code == 1 and "is done" in err
+
+    assert run("start", "orders")[0] == 0 and run("cancel", "orders")[0] == 0
+    assert status(run)["state"] == "cancelled"
+
+
+def test_a_failed_one_exits_with_1(run: Run, bench: Bench) -> None:
+    run("start", "orders")
+    bench.engine.continue_backfills(Queue())  # nobody indexes what it sends
+    code, out, _ = run("status", "orders")
+    assert code == 1 and "see the dead letters" in out
+
+
+def test_a_dry_run_starts_nothing(run: Run, bench: Bench, aws: Aws) -> None:
+    code, out, _ = run("start", "orders", "--dry-run", "-f", "json")
+    told = json.loads(out)
+    assert (code, told["due"], told["reads_estimated"] > 5, aws.invoked) == (0, 5, True, [])
+    assert bench.engine.jobs.load("orders") is None
+
+
+def test_where_the_function_cannot_be_told_its_schedule_begins(run: Run, bench: Bench, aws: Aws) -> None:
+    del aws.outputs["BackfillerName"]
+    code, _, err = run("start", "orders")
+    assert code == 0 and "within 15 minutes" in err and "no output BackfillerName" in err
+    assert bench.engine.jobs.load("orders") is not None
+    run("pause", "orders")
+    code, _, err = run("resume", "orders")
+    assert code == 0 and "within 15 minutes" in err
+
+
+def test_a_table_of_no_stack_is_backfilled_here(capsys: pytest.CaptureFixture[str]) -> None:
+    bench = Bench()
+    database = Database(bench.index, bench.data, runtime=bench.runtime)
+    assert main(["backfill", "start", "orders"], started=Session(lambda _: database)) == 1
+    assert "no stack manages table 'orders'" in capsys.readouterr().err
+    assert bench.engine.jobs.load("orders") is None
