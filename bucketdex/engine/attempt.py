@@ -12,7 +12,7 @@ from bucketdex.engine.events import ApplyResult
 from bucketdex.engine.fetch import TooLargeHereError
 from bucketdex.engine.settings import Backoff
 from bucketdex.errors import CommitGaveUpError
-from bucketdex.storage import Manifest, SwapLostError, Versioned
+from bucketdex.storage import Manifest, SwapLostError, Versioned, owner_of
 from bucketdex.views import Snapshot
 
 
@@ -21,7 +21,7 @@ class Attempt:
 
     def __init__(self, means: Means, base: Versioned, by_key: EventsByKey, deferred: set[str] | None) -> None:
         self._means, self._base, self._by_key, self._deferred = means, base, by_key, deferred
-        self._definition = TableDefinition.from_dict(base.manifest.table, base.manifest.definition)
+        self._definition = TableDefinition.from_dict(owner_of(base.manifest.table), base.manifest.definition)
         self._reader = ChangeReader(means, self._definition, by_key)
         self._draft = Draft(means.index, means.runtime, means.settings, base.manifest, self._definition)
         self._touched: set[str] = set()

@@ -7,9 +7,19 @@ import msgspec
 from bucketdex.engine.commit import replacement
 from bucketdex.engine.land import land
 from bucketdex.engine.settings import Settings
+from bucketdex.engine.successor import tombstone
+from bucketdex.errors import TableNotFoundError
 from bucketdex.runtime import Runtime
-from bucketdex.storage import Delta, Manifest, ManifestStore, ObjectStore, Run, Versioned
-from bucketdex.storage.paths import base_generation, table_prefix
+from bucketdex.storage import Delta, Manifest, ManifestStore, ObjectStore, Run, SwapLostError, Versioned
+from bucketdex.storage.paths import (
+    base_generation,
+    is_successor,
+    manifest_path,
+    owner_of,
+    successors_prefix,
+    table_of,
+    table_prefix,
+)
 
 
 class Collected(msgspec.Struct):
@@ -46,6 +56,8 @@ class Collector:
         landed = land(self._manifests, self._runtime, self._settings, base, change)
         assert landed is not None
         dead = sorted(set(expired) - referenced(landed.manifest))
+        if not self._may_delete(table):
+            return Collected(expired=len(expired))
         self._store.delete_many(dead)
         return Collected(expired=len(expired), deleted=len(dead))
 
@@ -53,9 +65,11 @@ class Collector:
         """Deletes files that nothing refers to, left by crashed or beaten writers.
 
         It first commits a floor: from then on a commit that brings a file based below it writes that file anew, so a
-        file below the floor that this manifest doesn't list can never become live. Costs a PUT and a LIST a thousand
-        files.
+        file below the floor that this manifest doesn't list can never become live. So are the successors that the table
+        names no more; see `_Homes`. Costs a PUT, two LISTs (one more for each thousand files) and a GET for each past
+        successor that still has files.
         """
+        homes = None if is_successor(table) else _Homes(self._store, self._manifests, table)
         base = self._manifests.load(table)
 
         def change(current: Manifest) -> Manifest | None:
@@ -66,6 +80,10 @@ class Collector:
         landed = land(self._manifests, self._runtime, self._settings, base, change)
         assert landed is not None
         orphans = self._orphans(landed)
+        if homes is not None:
+            orphans += homes.forsaken(landed.manifest, self._runtime, self._settings)
+        if not self._may_delete(table):
+            return Collected()
         self._store.delete_many(orphans)
         return Collected(deleted=len(orphans), orphans=len(orphans))
 
@@ -80,6 +98,72 @@ class Collector:
             if generation is not None and generation < manifest.floor:
                 out.append(listed.key)
         return out
+
+    def _may_delete(self, table: str) -> bool:
+        """Whether files that the table's manifest doesn't list are nobody's. Those of a successor may be live in the
+        table that it was promoted to. So that table's manifest is replaced while it names the successor: a promotion
+        that doesn't know the manifest we committed can't land after that.
+        """
+        if not is_successor(table):
+            return True
+
+        def change(current: Manifest) -> Manifest | None:
+            if current.successor != table:
+                return None
+            return replacement(current, "collection", self._runtime, self._settings)
+
+        owner = self._manifests.load(owner_of(table))
+        return land(self._manifests, self._runtime, self._settings, owner, change) is not None
+
+
+class _Homes:
+    """The folders of a table's successors, as they were before a sweep loaded the table's own manifest.
+
+    One that the table names is left alone. Any other was promoted or given up, and will never be named again, or is yet
+    to be announced by a writer that is slow or dead. Its manifest becomes a tombstone, by a swap on what was loaded
+    here: it can't land once the announcer has looked after its successor (`Successors.hold`), and where it lands the
+    announcer starts over. Then nothing in the folder is live but what the table's manifest lists. Age only spares
+    announcers from starting over.
+    """
+
+    def __init__(self, store: ObjectStore, manifests: ManifestStore, table: str) -> None:
+        self._manifests = manifests
+        self._files: dict[str, list[str]] = {}
+        for listed in store.list(successors_prefix(table)):
+            self._files.setdefault(table_of(listed.key), []).append(listed.key)
+        self._found = {name: self._load(name) for name in self._files}
+
+    def _load(self, name: str) -> Versioned | None:
+        try:
+            return self._manifests.load(name)
+        except TableNotFoundError:
+            return None
+
+    def forsaken(self, live: Manifest, runtime: Runtime, settings: Settings) -> list[str]:
+        """What is to be deleted: of a home that has a tombstone, all that the table doesn't list; the tombstone once
+        nothing else is left.
+        """
+        kept = referenced(live)
+        dead: list[str] = []
+        for name, files in self._files.items():
+            if name == live.successor or not self._buried(self._found[name], runtime, settings):
+                continue
+            going = [path for path in files if path not in kept]
+            if len(going) < len(files):
+                going = [path for path in going if path != manifest_path(name)]
+            dead += going
+        return dead
+
+    def _buried(self, found: Versioned | None, runtime: Runtime, settings: Settings) -> bool:
+        if found is None or found.manifest.state == "dropped":
+            return True
+        if found.manifest.updated_at >= runtime.now() - settings.grace_seconds:
+            return False
+        try:
+            self._manifests.swap(found, tombstone(found.manifest, runtime, settings))
+        except (SwapLostError, TableNotFoundError):
+            return False
+        return True
 
 
 def _forget(manifest: Manifest, generation: int) -> None:

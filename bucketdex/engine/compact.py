@@ -16,7 +16,7 @@ from bucketdex.engine.runs import RunSink
 from bucketdex.engine.settings import Settings
 from bucketdex.errors import SnapshotExpiredError
 from bucketdex.runtime import Runtime
-from bucketdex.storage import Manifest, ManifestStore, ObjectStore, Run, Versioned
+from bucketdex.storage import Manifest, ManifestStore, ObjectStore, Run, Versioned, owner_of
 from bucketdex.storage.paths import base_generation
 from bucketdex.views import RECORDS, BlockCache, Snapshot, View, current_view, values_views
 from bucketdex.views.derive import derive, weighted_rows
@@ -63,7 +63,7 @@ class Compactor:
     def _step(self, base: Versioned, name: str, mode: Mode, in_time: Callable[[], bool]) -> int | None:
         """One piece of work; None when there is none."""
         state = base.manifest.views[name]
-        definition = TableDefinition.from_dict(base.manifest.table, base.manifest.definition)
+        definition = TableDefinition.from_dict(owner_of(base.manifest.table), base.manifest.definition)
         view = current_view(base.manifest, definition, name)
         if state.state == "building":
             return self._build(base, self._first_to_build(base.manifest, view, definition), definition)
@@ -86,14 +86,18 @@ class Compactor:
         """The live deltas of the view become one run. Costs a GET a delta file and about two PUTs beside the swap."""
         snapshot = Snapshot(self._store, base.manifest, definition, self._cache)
         sink = self._sink(base.manifest, view)
+        before = base.manifest.views[view.name].folded
         folded = fold_end(base.manifest, base.manifest.views[view.name], self._settings)
+        inputs = {delta.id for delta in base.manifest.deltas if before < delta.added <= folded}
         sink.add(self._folded(view, definition, snapshot.delta_entries(view.name, folded)))
         run = sink.finish(base.manifest.generation + 1)
         moved = [move_inlined(self._store, self._runtime, base.manifest, view.name, folded)]
 
         def change(current: Manifest) -> Manifest | None:
             state = current.views.get(view.name)
-            if state is None or state.id != view.id or state.folded != base.manifest.views[view.name].folded:
+            if state is None or state.id != view.id or state.folded != before:
+                return None
+            if not inputs <= {delta.id for delta in current.deltas}:  # a rebuilt table took the place of this one
                 return None
             new = replacement(current, "compaction", self._runtime, self._settings)
             target = new.views[view.name]

@@ -10,6 +10,7 @@ from bucketdex.definition import TableDefinition
 from bucketdex.engine.apply import Applier
 from bucketdex.engine.backfill import Backfilled, Backfiller
 from bucketdex.engine.backfill import Progress as BackfillProgress
+from bucketdex.engine.build import Builder
 from bucketdex.engine.changes import Means
 from bucketdex.engine.collect import Collected, Collector
 from bucketdex.engine.compact import Compactor
@@ -17,7 +18,9 @@ from bucketdex.engine.define import Definer
 from bucketdex.engine.events import ApplyResult, Event
 from bucketdex.engine.jobs import Job, JobStore
 from bucketdex.engine.policy import Mode, choose_runs, unfolded_debt
+from bucketdex.engine.promote import Promoter
 from bucketdex.engine.settings import Settings
+from bucketdex.engine.successor import Successors
 from bucketdex.engine.turn import PageQueue, continue_jobs
 from bucketdex.engine.verify import SETTLE_SECONDS, Verified, Verifier
 from bucketdex.engine.walk import Walk
@@ -46,8 +49,11 @@ class Engine:
         self._applier = Applier(means)
         self._compactor = Compactor(index, runtime, settings)
         self._collector = Collector(index, runtime, settings)
-        self._definer = Definer(index, runtime, settings)
+        self._successors = Successors(self._manifests, runtime, settings)
+        self._definer = Definer(self._manifests, self._successors, runtime, settings)
+        self._promoter = Promoter(self._manifests, self._successors, runtime, settings)
         self._backfiller = Backfiller(means, self._applier, self._fold_due)
+        self._builder = Builder(self._manifests, self._backfiller, self._successors, self._promoter, self._build_views)
         self._verifier = Verifier(means, self._applier)
 
     def apply(self, table: str, events: Iterable[Event]) -> ApplyResult:
@@ -55,17 +61,41 @@ class Engine:
         return self._applier.apply(table, events)
 
     def create_table(self, definition: TableDefinition, *, managed_by: str | None = None) -> Versioned:
-        """Makes the table be as defined, and builds views that were added to existing rows before it returns."""
+        """Makes the table be as defined, and builds before it returns: views that were added to existing rows, and
+        where fields or source were changed, the table's successor, which reads every object.
+        """
         self.define(definition, managed_by=managed_by)
-        manifest = self.load(definition.name).manifest
-        for name, state in manifest.views.items():
-            if state.state == "building":
-                self._compactor.compact(definition.name, name, "tiered")
+        self._build_views(definition.name)
+        self.build_successor(definition.name)
         return self.load(definition.name)
 
     def define(self, definition: TableDefinition, *, managed_by: str | None = None) -> Versioned:
-        """A definition commit. ManagedByStackError when another stack manages the table."""
+        """A definition commit, or the announcement of a successor; see `Definer.define`. ManagedByStackError when
+        another stack manages the table.
+        """
         return self._definer.define(definition, managed_by=managed_by)
+
+    def rebuild(self, table: str) -> str:
+        """Announces a successor with the table's own definition, or goes on with the one that it has. Its name."""
+        return self._definer.rebuild(table)
+
+    def successor(self, table: str) -> str | None:
+        """The name of the table that is to take this one's place; None when there is none."""
+        return self.load(table).manifest.successor
+
+    def build_successor(
+        self, table: str, *, rate: float | None = None, progress: BackfillProgress | None = None
+    ) -> None:
+        """Reads every object into the table's successor and promotes it; see `Builder.build`. Nothing without one."""
+        self._builder.build(table, rate=rate, progress=progress)
+
+    def promote(self, table: str, successor: str) -> bool:
+        """Puts a successor that knows every object in its table's place; see `Promoter.promote`."""
+        return self._promoter.promote(table, successor)
+
+    def abandon(self, table: str) -> None:
+        """Gives the table's successor up; the table stays as it is."""
+        self._successors.abandon(table)
 
     def drop_table(self, name: str, *, managed_by: str | None = None) -> None:
         """Drops a table; late events for it do nothing."""
@@ -159,6 +189,11 @@ class Engine:
         return self._verifier.verify(
             table, deep=deep, sample=sample, repair=repair, settle_seconds=settle_seconds, progress=progress
         )
+
+    def _build_views(self, table: str) -> None:
+        for name, state in self.load(table).manifest.views.items():
+            if state.state == "building":
+                self._compactor.compact(table, name, "tiered")
 
     def _fold_due(self, table: str) -> None:
         for name in self.debt(self.load(table).manifest):

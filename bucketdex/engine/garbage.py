@@ -14,6 +14,14 @@ def retire_runs(manifest: Manifest, view_id: str, runs: list[Run], now: float) -
     manifest.garbage.extend(Garbage(removed=manifest.generation, removed_at=now, view=view_id, run=run) for run in runs)
 
 
+def retire_all(manifest: Manifest, now: float) -> None:
+    """Every run and delta becomes garbage of the manifest's generation; no view is left."""
+    for state in manifest.views.values():
+        retire_runs(manifest, state.id, state.runs, now)
+    manifest.garbage.extend(Garbage(removed=manifest.generation, removed_at=now, delta=d) for d in manifest.deltas)
+    manifest.views, manifest.deltas = {}, []
+
+
 def retire_deltas(manifest: Manifest, now: float, moved: dict[str, Delta]) -> None:
     """Deltas that every view has folded become garbage; inlined ones as `moved` has put them into a file."""
     folded = min(state.folded for state in manifest.views.values())

@@ -15,7 +15,7 @@ from bucketdex.definition.ordering import escape, prefix_end
 from bucketdex.definition.template import KeyTemplate
 from bucketdex.engine.changes import Means
 from bucketdex.errors import BucketdexError, SnapshotExpiredError, StorageError, TableNotFoundError
-from bucketdex.storage import Listed, Manifest
+from bucketdex.storage import Listed, Manifest, owner_of
 from bucketdex.views import OBJECTS, Snapshot
 from bucketdex.views.keys import key_range
 from bucketdex.views.lines import ObjectRow, decode_object
@@ -65,7 +65,7 @@ class Walk:
         self.reached = self._after  # the last key listed, anybody's: all keys of the pages so far are up to it
         manifest = self._live()
         self._plain = manifest.definition
-        self.definition = TableDefinition.from_dict(table, self._plain)
+        self.definition = TableDefinition.from_dict(owner_of(table), self._plain)
         self.prefix = _narrowed(self.definition, prefix or "")
 
     def pages(self, page_keys: int | None = None) -> Iterator[Iterator[Pair]]:

@@ -10,7 +10,7 @@ from bucketdex.definition import TableDefinition
 from bucketdex.query.access import KeyRange, Layout
 from bucketdex.query.columns import Columns, table_columns
 from bucketdex.query.planner import layouts_of
-from bucketdex.storage import CountingStore, GetRequest, Manifest, Versioned
+from bucketdex.storage import CountingStore, GetRequest, Manifest, Versioned, owner_of
 from bucketdex.views import BlockCache, Snapshot
 
 WINDOW = 32  # ranges that are looked up at once
@@ -46,7 +46,9 @@ class Known:
         if before is not None and before.manifest.definition == manifest.definition:
             self.definition, self.columns, self.layouts = before.definition, before.columns, before.layouts
         else:
-            self.definition = TableDefinition.from_dict(manifest.table, manifest.definition, origin="manifest")
+            self.definition = TableDefinition.from_dict(
+                owner_of(manifest.table), manifest.definition, origin="manifest"
+            )
             self.columns = table_columns(self.definition)
             self.layouts = layouts_of(self.definition, self.columns)
         self.building = frozenset(name for name, view in manifest.views.items() if view.state != "ready")

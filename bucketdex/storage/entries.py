@@ -106,7 +106,8 @@ class Manifest(msgspec.Struct, omit_defaults=True):
     """All that a table's index is at one generation. Treat a loaded one as read-only: it is shared between threads.
 
     `floor`: files below this base generation may be deleted when nothing refers to them. `descriptors`: paths of the
-    live objects that hold parts of this manifest in the bucket; `ManifestStore` fills and resolves them.
+    live objects that hold parts of this manifest in the bucket; `ManifestStore` fills and resolves them. `successor`:
+    the name of a table that is built beside this one to take its place; each commit here is made there first.
     """
 
     format: int
@@ -116,6 +117,7 @@ class Manifest(msgspec.Struct, omit_defaults=True):
     commit: str
     state: State = "live"
     managed_by: str | None = None
+    successor: str | None = None
     definition: dict[str, Any] = msgspec.field(default_factory=dict)
     revision: int = 0
     floor: int = 0

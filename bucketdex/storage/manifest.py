@@ -24,7 +24,7 @@ from bucketdex.storage.descriptors import (
     split_manifest,
 )
 from bucketdex.storage.entries import Manifest, decode_manifest
-from bucketdex.storage.paths import manifest_path, tables_prefix
+from bucketdex.storage.paths import is_successor, manifest_path, tables_prefix
 from bucketdex.storage.stores import GetRequest, Got, ObjectStore
 
 PUTS_MAX: Final = 10  # of one swap, as long as nobody else comes first
@@ -59,8 +59,8 @@ class ManifestStore:
         self._parts: dict[str, dict[str, Part]] = {}  # by table: the descriptors of the manifest last seen
 
     def tables(self) -> list[str]:
-        """The names of all tables, dropped ones included. One list request for every 1,000."""
-        return self._store.folders(tables_prefix())
+        """The names of all tables, dropped ones included, successors not. One list request for every 1,000."""
+        return [name for name in self._store.folders(tables_prefix()) if not is_successor(name)]
 
     def load(self, table: str, *, cached: Versioned | None = None) -> Versioned:
         """The manifest as it is now: one GET, and one round more where descriptors have to be fetched.

@@ -6,6 +6,7 @@ from typing import Final
 
 TABLES: Final = "tables/"
 BACKFILLS: Final = "backfills/"  # beside the tables: no sweep of a table comes here
+SUCCESSOR: Final = "+"  # between a table and a token: no table's own name has it
 GENERATION_DIGITS: Final = 12  # zero-padded, so that a listing is in order of generation
 
 
@@ -17,6 +18,26 @@ def tables_prefix() -> str:
 def table_prefix(table: str) -> str:
     """The folder that holds everything of one table."""
     return f"{TABLES}{table}/"
+
+
+def successor_name(table: str, token: str) -> str:
+    """The name of a table that is built to take another's place; `token` makes it unique for ever."""
+    return f"{table}{SUCCESSOR}{token}"
+
+
+def is_successor(table: str) -> bool:
+    """Whether it is, or was, to take another table's place."""
+    return SUCCESSOR in table
+
+
+def owner_of(table: str) -> str:
+    """The table whose place a successor is to take; any other table is its own owner."""
+    return table.partition(SUCCESSOR)[0]
+
+
+def successors_prefix(table: str) -> str:
+    """What the paths of all that belongs to a table's successors, past ones too, begin with."""
+    return f"{TABLES}{table}{SUCCESSOR}"
 
 
 def manifest_path(table: str) -> str:
