@@ -6,7 +6,7 @@ STAMP := $(VENV)/.stamp
 WORKERS ?= 2
 
 # Test parts that exist; local is the deployment on the emulator, which runs alone.
-PARALLEL_TESTS := $(wildcard tests/unit tests/simulation tests/infra)
+PARALLEL_TESTS := $(wildcard tests/unit tests/infra)
 LOCAL_TESTS := $(wildcard tests/local)
 CODE := bucketdex functions infra tests benchmarks examples
 
@@ -38,6 +38,7 @@ types: $(STAMP) ## mypy --strict
 
 unit: $(STAMP) ## tests that need no emulator
 	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile $(PARALLEL_TESTS)
+	$(BIN)/pytest -q -n $(WORKERS) tests/simulation
 
 local-test: $(STAMP) ## tests on a real deployment to the emulator
 	$(if $(LOCAL_TESTS),$(BIN)/pytest -q $(LOCAL_TESTS))
@@ -48,8 +49,8 @@ demo: $(STAMP) ## deploy on this machine, upload 336,776 flights, query them
 demo-stop: $(STAMP) ## stop the local deployment and delete its data
 	$(BIN)/bucketdex local stop
 
-soak: $(STAMP) ## play SEEDS=2000 simulated schedules under faults; FIRST=0 says where to begin
-	$(BIN)/python tests/simulation/soak.py --seeds $(or $(SEEDS),2000) --first $(or $(FIRST),0)
+soak: $(STAMP) ## play SEEDS=2000 simulated schedules under faults, from FIRST=0 on, in JOBS processes (all cores)
+	$(BIN)/python tests/simulation/soak.py --seeds $(or $(SEEDS),2000) --first $(or $(FIRST),0) $(if $(JOBS),--jobs $(JOBS))
 
 mutations: $(STAMP) ## take each rule of the protocol out of a copy, and show that the simulation notices
 	$(BIN)/python tests/simulation/mutations.py

@@ -6,7 +6,7 @@ import builtins
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from bucketdex.errors import KeyMissingError, NotModifiedError, PreconditionFailedError, StorageError
 from bucketdex.storage import GetRequest, Got, Listed
@@ -23,11 +23,23 @@ class Version(NamedTuple):
 Announce = Callable[[str, str, str], None]  # (kind, key, sequencer)
 
 
+class Watcher(Protocol):
+    """Is told of every change after it has happened."""
+
+    def written(self, key: str, body: bytes) -> None:
+        """An object was put."""
+
+    def forgotten(self, key: str) -> None:
+        """An object is gone."""
+
+
 class Bucket:
     """Every method is one atomic step of the world."""
 
     def __init__(self, clock: Callable[[], float], announce: Announce | None = None) -> None:
         self._clock, self._announce = clock, announce
+        self.watcher: Watcher | None = None
+        self.archived: set[str] = set()  # keys whose current object can't be read until it is restored
         self._versions: dict[str, list[Version]] = {}
         self._sequence: Counter[str] = Counter()
 
@@ -62,31 +74,40 @@ class Bucket:
             raise PreconditionFailedError(key)
         etag = hashlib.md5(body).hexdigest()
         self._versions.setdefault(key, []).append(Version(body, etag, self._clock()))
-        self._tell("created", key)
+        self._changed("created", key)
+        if self.watcher is not None:
+            self.watcher.written(key, body)
         return etag
 
     def delete(self, key: str) -> None:
         """Puts a delete marker on top."""
         self._versions.setdefault(key, []).append(Version(None, "", self._clock()))
-        self._tell("removed", key)
+        self._changed("removed", key)
 
     def delete_current_version(self, key: str) -> None:
         """Removes the newest version for good, which exposes the one before."""
         if self._versions.get(key):
             self._versions[key].pop()
-            self._tell("removed", key)
+            self._changed("removed", key)
+
+    def restore(self, key: str) -> None:
+        """An archived object can be read again."""
+        self._changed("other", key)
 
     def forget(self, key: str) -> None:
         """A delete in an unversioned bucket."""
-        self._versions.pop(key, None)
+        if self._versions.pop(key, None) is not None and self.watcher is not None:
+            self.watcher.forgotten(key)
 
-    def list(self, prefix: str) -> Iterator[Listed]:
-        for key in self.live_keys():
+    def list(self, prefix: str, start_after: str | None = None) -> Iterator[Listed]:
+        found = [key for key in self._versions if key.startswith(prefix) and (not start_after or key > start_after)]
+        for key in sorted(found):
             version = self.current(key)
-            if key.startswith(prefix) and version is not None and version.body is not None:
+            if version is not None and version.body is not None:
                 yield Listed(key, len(version.body), version.etag, version.at)
 
-    def _tell(self, kind: str, key: str) -> None:
+    def _changed(self, kind: str, key: str) -> None:
+        self.archived.discard(key)
         self._sequence[key] += 1
         if self._announce is not None:
             self._announce(kind, key, f"{self._sequence[key]:018X}")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from decimal import Decimal
 from typing import Any
+
+import msgspec
 
 from bucketdex.definition import TableDefinition
 from bucketdex.engine.collect import referenced
 from bucketdex.storage import Manifest, ObjectStore
-from bucketdex.views import OBJECTS, RECORDS, BlockCache, Snapshot, view_of, views_of
+from bucketdex.views import OBJECTS, RECORDS, REJECTS, BlockCache, Snapshot, view_of, views_of
 from bucketdex.views.derive import derive, weighted_rows
 from bucketdex.views.lines import decode_object
 from bucketdex.views.merge import cancel
@@ -32,13 +36,15 @@ def contents(snapshot: Snapshot) -> dict[str, Any]:
         assert all(entry.weight == 1 for entry in entries), f"{view.name}: weights other than 1 after the fold"
         lines = [entry.line for entry in entries]
         if view.name == OBJECTS:
-            lines = [f"{o.key} {o.etag} {o.records} {o.rejects}".encode() for o in map(decode_object, lines)]
+            lines = [f"{o.key} {o.etag or None} {o.records} {o.rejects}".encode() for o in map(decode_object, lines)]
         out[view.name] = lines
     return out
 
 
-def assert_consistent(snapshot: Snapshot) -> None:
-    """Every index and summary equals a fold of the snapshot's own `records`; `objects` counts them."""
+def assert_consistent(snapshot: Snapshot) -> dict[str, Any]:
+    """Every index and summary equals a fold of the snapshot's own `records`; `objects` counts these and the rejects.
+    The snapshot's contents.
+    """
     found = contents(snapshot)
     definition = snapshot.definition
     batch = weighted_rows(definition, found[RECORDS], None)
@@ -49,12 +55,15 @@ def assert_consistent(snapshot: Snapshot) -> None:
         if view.kind == "index":
             assert found[view.name] == cancel(derive(view, definition, batch)).lines, f"{where}: {view.name}"
         elif view.kind == "summary":
-            assert found[view.name] == _summary(snapshot, view.name, batch.rows), f"{where}: {view.name}"
-    counted: dict[str, int] = {}
-    for row in batch.rows:
-        counted[row.key] = counted.get(row.key, 0) + 1
-    stated = {parts[0]: int(parts[2]) for parts in (line.decode().split() for line in found[OBJECTS])}
-    assert {key: count for key, count in stated.items() if count} == counted, f"{where}: objects and records disagree"
+            expected = _summary(snapshot, view.name, batch.rows)
+            assert found[view.name] == expected, f"{where}: {view.name}: {found[view.name]} instead of {expected}"
+    counted = Counter(row.key for row in batch.rows)
+    rejected = Counter(msgspec.json.decode(line)["_key"] for line in found[REJECTS])
+    stated = [line.decode().split() for line in found[OBJECTS]]
+    for place, counts in ((2, counted), (3, rejected)):
+        told = {parts[0]: int(parts[place]) for parts in stated if int(parts[place])}
+        assert told == dict(counts), f"{where}: objects and what is held of them disagree"
+    return found
 
 
 def _summary(snapshot: Snapshot, name: str, rows: Any) -> list[dict[str, Any]]:
@@ -63,23 +72,24 @@ def _summary(snapshot: Snapshot, name: str, rows: Any) -> list[dict[str, Any]]:
     summary = view_of(definition, name).summary
     assert summary is not None
     fold = summary_fold(view_of(definition, name), definition)
+    place = {field.name: f"f{i}" for i, field in enumerate(definition.fields)}
+    decimals = {field.name for field in definition.fields if field.type == "decimal"}
     groups: dict[str, list[Any]] = {}
     for row in rows:
-        key = fold.key(tuple(getattr(row, _attribute(definition, term.field)) for term in summary.group_by))
+        key = fold.key(tuple(getattr(row, place[term.field]) for term in summary.group_by))
         groups.setdefault(key, []).append(row)
-    from decimal import Decimal
-
     out = []
     for key in sorted(groups):
         members = groups[key]
-        made: dict[str, Any] = {
-            term.name: getattr(members[0], _attribute(definition, term.field)) for term in summary.group_by
-        }
+        made: dict[str, Any] = {}
+        for term in summary.group_by:
+            value = getattr(members[0], place[term.field])
+            made[term.name] = Decimal(value) if value is not None and term.field in decimals else value
         for measure in summary.measures:
             if measure.field is None:
                 made[measure.name] = len(members)
                 continue
-            values = [getattr(member, _attribute(definition, measure.field)) for member in members]
+            values = [getattr(member, place[measure.field]) for member in members]
             known = [Decimal(value) for value in values if value is not None]
             functions: dict[str, Any] = {
                 "sum": sum, "min": min, "max": max, "count_distinct": lambda v: len(set(v)), "count": len,
@@ -88,10 +98,6 @@ def _summary(snapshot: Snapshot, name: str, rows: Any) -> list[dict[str, Any]]:
             made[measure.name] = functions[measure.function](known) if known else empty.get(measure.function)
         out.append(made)
     return out
-
-
-def _attribute(definition: TableDefinition, field: str) -> str:
-    return f"f{[f.name for f in definition.fields].index(field)}"
 
 
 def assert_no_orphans(store: ObjectStore, manifest: Manifest) -> None:
@@ -103,5 +109,5 @@ def assert_no_orphans(store: ObjectStore, manifest: Manifest) -> None:
     )
 
 
-def snapshot_of(store: ObjectStore, manifest: Manifest) -> Snapshot:
-    return Snapshot(store, manifest, definition_of(manifest), BlockCache())
+def snapshot_of(store: ObjectStore, manifest: Manifest, *, at: int | None = None) -> Snapshot:
+    return Snapshot(store, manifest, definition_of(manifest), BlockCache(), at=at)

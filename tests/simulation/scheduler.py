@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from hashlib import blake2b
 
 from greenlet import getcurrent, greenlet
 
@@ -15,11 +16,12 @@ class Crash(BaseException):
 
 
 class Actor:
-    """One process of the simulated world."""
+    """One process of the simulated world. `call` numbers what it was last asked to do."""
 
-    def __init__(self, name: str, run: greenlet, skew_s: float) -> None:
+    def __init__(self, name: str, run: greenlet | None, skew_s: float) -> None:
         self.name, self.run, self.skew_s = name, run, skew_s
         self.wakes_at = 0.0
+        self.call = 0
 
 
 class Scheduler:
@@ -29,17 +31,37 @@ class Scheduler:
         self.random = random.Random(seed)
         self.now = START
         self.steps = 0
-        self._actors: list[Actor] = []
-        self._current: Actor | None = None
-        self._main = getcurrent()
         self.failure: BaseException | None = None
+        self._actors: list[Actor] = []
+        self._main = getcurrent()
+        self._outside = Actor("the end", None, 0.0)  # the test itself, after the actors have come to rest
+        self.current = self._outside
+        self._calls = 0
+        self._digest = blake2b(digest_size=16)
 
     @property
     def elapsed_s(self) -> float:
         """Virtual time since the beginning."""
         return self.now - START
 
-    def spawn(self, name: str, body: Callable[[], None], *, delay_s: float = 0.0, skew_s: float = 0.0) -> None:
+    @property
+    def digest(self) -> str:
+        """Of everything that was noted so far."""
+        return self._digest.hexdigest()
+
+    def note(self, what: str) -> None:
+        """Something that must be the same, at the same moment, whenever the seed is played."""
+        self._digest.update(f"{self.now:.6f} {self.current.name} {what}\n".encode())
+
+    def begin_call(self) -> int:
+        """Numbers what the running actor does from here on."""
+        self._calls += 1
+        self.current.call = self._calls
+        return self._calls
+
+    def spawn(
+        self, name: str, body: Callable[[], None], *, delay_s: float = 0.0, skew_s: float = 0.0, call: int = 0
+    ) -> None:
         """Adds an actor that begins in `delay_s`."""
 
         def run() -> None:
@@ -52,20 +74,28 @@ class Scheduler:
 
         actor = Actor(name, greenlet(run, self._main), skew_s)
         actor.wakes_at = self.now + delay_s
+        actor.call = call
         self._actors.append(actor)
 
     def pause(self, delay_s: float = 0.0) -> None:
         """Gives up the turn, for at least `delay_s` of virtual time."""
-        actor = self._current
-        if actor is None:  # the test itself, after the actors have come to rest
+        if self.current is self._outside:
             self.now += delay_s
             return
-        actor.wakes_at = self.now + delay_s
+        self.current.wakes_at = self.now + delay_s
         self._main.switch()
 
-    def skew_s(self) -> float:
-        """How far the clock of the running actor is off."""
-        return self._current.skew_s if self._current else 0.0
+    def wait(self, bell: list[Actor], until: float) -> None:
+        """Gives up the turn until that time, or until `ring` says earlier."""
+        actor = self.current
+        bell.append(actor)
+        self.pause(max(0.0, until - self.now))
+        bell.remove(actor)
+
+    def ring(self, bell: list[Actor], at: float) -> None:
+        """Wakes those who wait, at that time."""
+        for actor in bell:
+            actor.wakes_at = min(actor.wakes_at, at)
 
     def run(self, steps_max: int) -> None:
         """Runs until every actor has ended. Raises what an actor raised."""
@@ -73,16 +103,18 @@ class Scheduler:
             if self.steps >= steps_max:
                 names = [actor.name for actor in self._actors]
                 raise AssertionError(f"no rest after {steps_max} steps: {names} still run")
-            ready = [actor for actor in self._actors if actor.wakes_at <= self.now]
+            now = self.now
+            ready = [actor for actor in self._actors if actor.wakes_at <= now]
             if not ready:
-                self.now = min(actor.wakes_at for actor in self._actors)
+                self.now = min([actor.wakes_at for actor in self._actors])
                 continue
             self.steps += 1
             self.now += 0.001
-            actor = ready[self.random.randrange(len(ready))]
-            self._current = actor
+            actor = ready[int(self.random.random() * len(ready))] if len(ready) > 1 else ready[0]
+            self.current = actor
+            assert actor.run is not None
             actor.run.switch()
-            self._current = None
+            self.current = self._outside
             if actor.run.dead:
                 self._actors.remove(actor)
             if self.failure is not None:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 from bucket import Bucket
 from scheduler import Crash, Scheduler
 
-from bucketdex.errors import PreconditionFailedError, StorageError, ThrottledError
+from bucketdex.errors import (
+    AccessDeniedError,
+    PreconditionFailedError,
+    StorageError,
+    ThrottledError,
+    UnreadableObjectError,
+)
 from bucketdex.storage import GetRequest, Got, Listed, ObjectStore, OpenObject
 from bucketdex.storage.stores import resuming
 
-HEALED_AFTER_S = 12_000.0  # from then on the network is well, or an unlucky batch would never get through
+HEALED_AFTER_S = 9_000.0  # from then on the network is well, or an unlucky batch would never get through
+PAGE_KEYS = 5
 
 
 class Toxicity(msgspec.Struct, frozen=True):
@@ -24,72 +31,114 @@ class Toxicity(msgspec.Struct, frozen=True):
     lost_before: float = 0.0  # a timeout; nothing happened
     lost_after: float = 0.0  # a timeout; it happened
     late: float = 0.0  # a timeout; it happens seconds later
-    conflict: float = 0.0  # a 409, or the 412 of one's own success that was sent again
+    conflict: float = 0.0  # a 412 for one's own success, which somebody on the way sent again
+    busy: float = 0.0  # a 409; nothing happened
     reset: float = 0.0  # a connection that breaks in the middle of a body
-    damaged: float = 0.0  # a truncated or flipped read of an immutable file
+    damaged: float = 0.0  # a truncated or flipped read of a file; of a manifest, a truncated one
     crash: float = 0.0
+    slow: float = 0.0  # waits for seconds to minutes
     stall: float = 0.0  # sleeps past every lease and grace period
 
 
-class SimulatedStore(ObjectStore):
-    """One actor's way to a bucket."""
+FAULTS = Toxicity.__struct_fields__
+SWAP_FAULTS = frozenset({"lost_after", "late", "conflict", "busy", "slow"})  # more of them where a manifest is swapped
 
-    def __init__(self, bucket: Bucket, world: Scheduler, toxicity: Toxicity, counts: Counter[str]) -> None:
+
+class SimulatedStore(ObjectStore):
+    """One actor's way to a bucket. `denied` says which keys it may not read."""
+
+    def __init__(
+        self, bucket: Bucket, world: Scheduler, toxicity: Toxicity, counts: Counter[str], *,
+        denied: Callable[[str], bool] = lambda key: False, swap_factor: float = 1.0,
+    ) -> None:  # fmt: skip
         self.url = "simulated://"
-        self._bucket, self._world, self._toxicity, self._counts = bucket, world, toxicity, counts
+        self._bucket, self._world, self._counts, self._denied = bucket, world, counts, denied
+        self._calm = toxicity == Toxicity()
+        self._chances = {fault: getattr(toxicity, fault) for fault in FAULTS}
+        self._swap_chances = {
+            fault: min(0.5, chance * swap_factor) if fault in SWAP_FAULTS else chance
+            for fault, chance in self._chances.items()
+        }
 
     def get(self, request: GetRequest) -> Got:
-        self._step()
+        self._step("get", request.key)
+        return self._get(request)
+
+    def _get(self, request: GetRequest) -> Got:
         self._maybe_fail()
         got = self._bucket.get(request)
-        if self._happens("damaged") and not request.key.endswith("manifest.json"):
-            return msgspec.structs.replace(got, body=self._damage(got.body))
+        if self._happens("damaged"):
+            return msgspec.structs.replace(got, body=self._damage(got))
         return got
 
     def get_many(self, requests: Sequence[GetRequest]) -> Any:
-        return [self._attempt(request) for request in requests]
+        """Side by side: the world moves on between some of them only."""
+        answers: list[Got | StorageError] = []
+        for i, request in enumerate(requests):
+            if i % 6 == 0:
+                self._step("get", request.key)
+            else:
+                self._world.note(f"get {request.key}")
+            try:
+                answers.append(self._get(request))
+            except StorageError as error:
+                answers.append(error)
+        return answers
 
     def open(self, key: str, *, storage_class: bool = False) -> OpenObject:
-        self._step()
+        self._step("open", key)
         self._maybe_fail()
+        if self._denied(key):
+            self._counts["denied"] += 1
+            raise AccessDeniedError(f"simulated: 403 {key}")
         got = self._bucket.get(GetRequest(key))
+        if key in self._bucket.archived:
+            raise UnreadableObjectError(f"simulated: {key} is archived")
         info = msgspec.structs.replace(got, body=b"")
 
         def reopen(offset: int) -> Iterator[bytes]:
-            self._step()
+            self._step("reopen", key)
             return self._chunks(self._bucket.get(GetRequest(key, offset, if_match=got.etag)).body)
 
         chunks = resuming(info, self._chunks(got.body), reopen, (ConnectionResetError,))
         return OpenObject(info, chunks, lambda: None)
 
     def put(self, key: str, body: bytes, *, if_match: str | None = None, if_absent: bool = False) -> str:
-        self._step()
+        self._step("put", key)
+        conditional = bool(if_match or if_absent)
+        chances = self._swap_chances if conditional else self._chances
         if self._happens("lost_before") or self._happens("throttled"):
             raise ThrottledError("simulated: before the effect")
-        if self._happens("late"):
+        if conditional and self._happens("busy", chances):
+            raise PreconditionFailedError("simulated: 409, another write is in progress")
+        if self._happens("late", chances):
             self._later(key, body, if_match, if_absent)
             raise StorageError("simulated: timeout, effect to come")
+        if self._happens("slow", chances):
+            self._world.pause(self._world.random.random() * 100)
         etag = self._bucket.put(key, body, if_match=if_match, if_absent=if_absent)
-        if self._happens("lost_after"):
+        if self._happens("lost_after", chances):
             raise StorageError("simulated: timeout after the effect")
-        if (if_match or if_absent) and self._happens("conflict"):
+        if conditional and self._happens("conflict", chances):
             raise PreconditionFailedError("simulated: 412 for one's own success")
-        self._step()
+        self._step("put done", key)
         return etag
 
     def delete_many(self, keys: Sequence[str]) -> None:
         for key in keys:
-            self._step()
+            self._step("delete", key)
             self._maybe_fail()
             self._bucket.forget(key)
 
     def list(self, prefix: str, *, start_after: str | None = None) -> Iterator[Listed]:
-        self._step()
-        self._maybe_fail()
-        listed = list(self._bucket.list(prefix))
-        for start in range(0, len(listed), 5):  # pages: the world moves on between them
-            yield from listed[start : start + 5]
-            self._step()
+        while True:
+            self._step("list", prefix)
+            self._maybe_fail()
+            page = list(self._bucket.list(prefix, start_after))  # the world moves on between the pages
+            yield from page[:PAGE_KEYS]
+            if len(page) <= PAGE_KEYS:
+                return
+            start_after = page[PAGE_KEYS - 1].key
 
     def folders(self, prefix: str) -> Any:
         return sorted(
@@ -102,8 +151,12 @@ class SimulatedStore(ObjectStore):
     def with_retries(self, enabled: bool) -> ObjectStore:
         return self
 
-    def _step(self) -> None:
+    def _step(self, operation: str, key: str) -> None:
         """Any store call may be the last of its process, or be followed by a long silence."""
+        self._world.note(f"{operation} {key}")
+        if self._calm:
+            self._world.pause(self._world.random.random() * 0.05)
+            return
         if self._happens("crash"):
             raise Crash
         self._world.pause(5_000.0 if self._happens("stall") else self._world.random.random() * 0.05)
@@ -122,24 +175,30 @@ class SimulatedStore(ObjectStore):
             except StorageError:
                 pass
 
-        self._world.spawn("late put", effect, delay_s=self._world.random.random() * 20)
+        world = self._world
+        delay_s = world.random.random() * 20
+        world.spawn("late put", effect, delay_s=delay_s, skew_s=world.current.skew_s, call=world.current.call)
 
     def _chunks(self, body: bytes) -> Iterator[bytes]:
         half = len(body) // 2
         yield body[:half]
-        self._step()
+        self._step("chunk", "")
         if self._happens("reset"):
+            self._world.pause(self._world.random.choice([0.0, 1.0, 10.0]))
             raise ConnectionResetError("simulated")
         yield body[half:]
 
-    def _damage(self, body: bytes) -> bytes:
-        at = self._world.random.randrange(len(body)) if body else 0
-        if self._world.random.random() < 0.5:
+    def _damage(self, got: Got) -> bytes:
+        body, r = got.body, self._world.random
+        if not body:
+            return body
+        at = int(r.random() * len(body))
+        if r.random() < 0.5 or got.key.endswith("manifest.json"):
             return body[:at]
-        return body[:at] + bytes([body[at] ^ 1 << self._world.random.randrange(8)]) + body[at + 1 :] if body else body
+        return body[:at] + bytes([body[at] ^ 1 << int(r.random() * 8)]) + body[at + 1 :]
 
-    def _happens(self, fault: str) -> bool:
-        chance = getattr(self._toxicity, fault)
+    def _happens(self, fault: str, chances: dict[str, float] | None = None) -> bool:
+        chance = (chances or self._chances)[fault]
         if chance and self._world.elapsed_s < HEALED_AFTER_S and self._world.random.random() < chance:
             self._counts[fault] += 1
             return True

@@ -1,0 +1,210 @@
+"""What the world of a seed is like: its tables, bounds, traffic and faults, drawn before anything runs."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import msgspec
+from messages import Delivery
+from toxics import FAULTS, Toxicity
+
+from bucketdex.definition import TableDefinition
+from bucketdex.engine import Settings
+
+KINDS = ("mixed", "mixed", "hot", "bursty", "bulk", "bulk", "sweeping", "losing", "poisoned", "redefined", "merging")
+
+PLAIN: dict[str, Any] = {
+    "source": {"prefix": "d/", "format": "ndjson"},
+    "fields": {"g": "string", "a": "decimal", "t": {"type": "string", "path": "t[]"}},
+    "indexes": {"by_g": ["g", "a"], "by_t": ["t"]},
+    "summaries": {
+        "s": {
+            "group_by": ["g"],
+            "measures": {
+                "n": "count()",
+                "total": "sum(a)",
+                "top": "max(a)",
+                "low": "min(a)",
+                "kinds": "count_distinct(a)",
+            },
+        }
+    },
+}
+FEWER: dict[str, Any] = PLAIN | {"indexes": {"by_g": ["g", "a"]}, "summaries": {}}
+OTHER: dict[str, Any] = PLAIN | {
+    "indexes": {"by_g": ["a", "g"], "by_t": ["t"]},
+    "summaries": {"s": {"group_by": ["a"], "measures": {"n": "count()", "top": "max(a)", "total": "sum(a)"}}},
+}
+
+SETTINGS = Settings(
+    alone_bytes=400, alone_rows=12, wave_objects=3, delta_rows_max=14, flush_rows=16, inline_bytes_max=500,
+    inline_total_max=1_200, touched_max=2, log_bytes_max=64, log_entries_max=4, attempts_max=8, debt_deltas=2, debt_rows=12,
+    block_bytes=150, step_rows=12, merge_blocks=1, grace_seconds=600.0, sweep_generations=10,
+)  # fmt: skip
+
+
+class Shape(msgspec.Struct):
+    """One world."""
+
+    kind: str
+    definitions: list[TableDefinition]  # the first is the one it begins and ends with
+    settings: Settings
+    toxicity: Toxicity
+    swap_factor: float  # how much more often a swap's outcome is unknown than that of another call
+    manifest_bytes_max: int
+    whole_file_bytes: int
+    keys: list[str]
+    rows: list[int]  # in a new object
+    mutations: int
+    pauses_s: list[float]  # between mutations
+    polls_s: list[float]  # between two batches of an indexer
+    writers: int
+    indexers: int
+    compactors: int
+    collectors: int
+    deployers: int
+    repairers: int
+    delivery: Delivery
+    drops: bool
+    poison: dict[str, float]  # keys that can't be read until that time after the beginning
+    sweeps: float = 0.4  # the share of collections that sweep
+    interrupted: float = 0.3  # the share of compactions that end after one step
+
+    def is_poison(self, key: str) -> bool:
+        return key in self.poison
+
+
+def draw(r: random.Random) -> Shape:
+    """The shape of a seed."""
+    kind = r.choice(KINDS)
+    on_error = r.choice(["skip_record", "skip_record", "reject_object"])
+    plain = [PLAIN] + ([r.choice([FEWER, OTHER]), OTHER] if kind == "redefined" or r.random() < 0.2 else [])
+    definitions = [
+        TableDefinition.from_dict("t", d | {"source": PLAIN["source"] | {"on_error": on_error}}) for d in plain
+    ]
+    shape = Shape(
+        kind=kind,
+        definitions=definitions,
+        settings=SETTINGS if r.random() < 0.7 else msgspec.structs.replace(SETTINGS, delta_rows_max=200),
+        toxicity=_toxicity(r),
+        swap_factor=r.choice([1.0, 1.0, 5.0]),
+        manifest_bytes_max=r.choice([4_000, 256 * 1024, 256 * 1024]),
+        whole_file_bytes=r.choice([100, 2**16, 2**16, 2**16]),
+        keys=[f"d/{i}" for i in range(r.choice([1, 2, 4, 8]))],
+        rows=[0, 1, 2, 4, 9, 40],
+        mutations=r.choice([3, 8, 16]),
+        pauses_s=[0.0, 0.1, 1.0, 50.0, 700.0],
+        polls_s=[0.01, 1.0, 20.0],
+        writers=r.choice([1, 2]),
+        indexers=r.choice([1, 2, 3]),
+        compactors=r.choice([0, 1, 2]),
+        collectors=r.choice([0, 1]),
+        deployers=int(len(plain) > 1),
+        repairers=int(r.random() < 0.1),
+        delivery=Delivery(),
+        drops=False,
+        poison={},
+    )
+    shape = _SHAPED.get(kind, _mixed)(r, shape)
+    if shape.whole_file_bytes < 1_000:  # many more calls, of which any may fail all of an attempt
+        milder = {name: getattr(shape.toxicity, name) * 0.3 for name in FAULTS}
+        shape.toxicity = Toxicity(**milder)
+    return shape
+
+
+def _toxicity(r: random.Random) -> Toxicity:
+    if r.random() < 0.2:
+        return Toxicity()
+    level = r.choice([0.002, 0.01, 0.03])
+    on = {name: level * r.choice([0, 0, 1, 1, 3]) for name in FAULTS}
+    on["stall"] = min(on["stall"], 0.004)
+    on["crash"] = min(on["crash"], 0.01)
+    return Toxicity(**on)
+
+
+def _mixed(r: random.Random, shape: Shape) -> Shape:
+    return shape
+
+
+def _hot(r: random.Random, shape: Shape) -> Shape:
+    """Few keys, many changes, many indexers: where conflicts come from."""
+    shape.keys = shape.keys[:3]
+    shape.mutations, shape.indexers = 20, 4
+    shape.pauses_s, shape.polls_s = [0.0, 0.1, 0.5, 1.0], [0.01, 0.1]
+    return shape
+
+
+def _bursty(r: random.Random, shape: Shape) -> Shape:
+    """Events that come again and again, and indexers that find many at once: duplicates beside newer events of a key."""
+    shape.keys = shape.keys[:2]
+    shape.mutations = 16
+    shape.pauses_s, shape.polls_s = [0.0, 1.0, 10.0, 30.0], [1.0, 10.0, 60.0]
+    shape.delivery = Delivery(again=0.6, delays_s=(0.0, 0.0, 10.0, 60.0, 200.0))
+    shape.indexers = r.choice([1, 2])
+    return shape
+
+
+def _bulk(r: random.Random, shape: Shape) -> Shape:
+    """Objects of many records, and batches above every bound of memory."""
+    shape.keys = [f"d/{i}" for i in range(r.choice([2, 4, 8]))]
+    shape.rows = [1, 4, 11, 12, 20, 60]
+    shape.mutations = r.choice([6, 10])
+    if r.random() < 0.5:  # what isn't large is committed in bulk, with others
+        shape.settings = msgspec.structs.replace(shape.settings, alone_bytes=4_000, alone_rows=45, delta_rows_max=14)
+        shape.pauses_s, shape.polls_s, shape.indexers = [0.0, 0.1, 20.0], [0.01, 5.0], 3
+    shape.compactors = 1
+    return shape
+
+
+def _sweeping(r: random.Random, shape: Shape) -> Shape:
+    """Slow writers of files, and sweeps that come in between their PUT and their swap."""
+    settings = msgspec.structs.replace(shape.settings, delta_rows_max=r.choice([0, 14, 100]))
+    shape.settings = msgspec.structs.replace(settings, inline_bytes_max=r.choice([0, 0, 500]))
+    shape.toxicity = msgspec.structs.replace(shape.toxicity, slow=0.15, crash=min(shape.toxicity.crash, 0.004))
+    shape.collectors, shape.compactors, shape.sweeps = 2, r.choice([1, 2]), 0.8
+    shape.pauses_s = [0.0, 1.0, 20.0, 60.0]
+    return shape
+
+
+def _losing(r: random.Random, shape: Shape) -> Shape:
+    """Events that never arrive, and tools that repair what they would have told."""
+    every = r.random() < 0.5
+    kinds = ("created", "removed", "other") if every else ("created",)
+    shape.delivery = Delivery(lost=0.25, lost_kinds=kinds)
+    shape.repairers = r.choice([1, 1, 2])
+    return shape
+
+
+def _poisoned(r: random.Random, shape: Shape) -> Shape:
+    """Objects that nobody may read, for a time or for ever."""
+    for key in r.sample(shape.keys, min(len(shape.keys), r.choice([1, 1, 2]))):
+        shape.poison[key] = r.choice([50.0, 1_500.0, 1e9])
+    return shape
+
+
+def _redefined(r: random.Random, shape: Shape) -> Shape:
+    """A table that changes while events flow, or goes and comes back."""
+    shape.drops = r.random() < 0.5
+    shape.pauses_s = [0.0, 1.0, 20.0, 100.0]
+    shape.compactors = r.choice([1, 2])
+    return shape
+
+
+def _merging(r: random.Random, shape: Shape) -> Shape:
+    """Merges in many steps, most of them interrupted, among runs of other sizes."""
+    shape.keys = [f"d/{i}" for i in range(r.choice([4, 8, 12]))]
+    shape.rows, shape.whole_file_bytes = [1, 2, 4, 9], 100
+    shape.settings = msgspec.structs.replace(
+        shape.settings, step_rows=r.choice([2, 5, 8]), block_bytes=r.choice([60, 150]), delta_rows_max=r.choice([4, 14]),
+        tier_runs=r.choice([2, 4]),
+    )  # fmt: skip
+    shape.mutations, shape.compactors, shape.interrupted = r.choice([12, 24]), r.choice([1, 2]), 0.8
+    shape.pauses_s = [0.0, 1.0, 5.0, 20.0]
+    return shape
+
+
+_SHAPED = {
+    "hot": _hot, "bursty": _bursty, "bulk": _bulk, "sweeping": _sweeping, "losing": _losing, "poisoned": _poisoned,
+    "redefined": _redefined, "merging": _merging,
+}  # fmt: skip

@@ -1,0 +1,135 @@
+"""Sees every write and every deletion in the index bucket, at the moment it happens, and says what must never be."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from bucket import Bucket
+from scheduler import Scheduler
+
+from bucketdex.engine import Settings
+from bucketdex.engine.collect import referenced
+from bucketdex.storage import Delta, Garbage, GetRequest, Manifest, Run
+from bucketdex.storage import manifest as manifests
+from bucketdex.storage.descriptors import join_manifest, read_part
+
+SKEW_MAX_S = 900.0
+
+
+class Witness:
+    """Watches one index bucket."""
+
+    def __init__(self, bucket: Bucket, world: Scheduler, settings: Settings, counts: Counter[str]) -> None:
+        self._bucket, self._world, self._settings, self._counts = bucket, world, settings, counts
+        self.manifests: dict[str, Manifest] = {}
+        self._files: dict[str, set[str]] = {}  # of each table: what its manifest refers to
+        self._landed_at: dict[str, float] = {}
+        self._commits: dict[tuple[str, int], list[tuple[str, frozenset[bytes]]]] = {}
+        self.landed: Counter[int] = Counter()  # commits by the call that they were made in
+        bucket.watcher = self
+
+    def written(self, key: str, body: bytes) -> None:
+        """A file, or the next manifest of a table."""
+        if not key.endswith("/manifest.json"):
+            return
+        new = self._whole(body, key)
+        old = self.manifests.get(new.table)
+        files = referenced(new)
+        where = f"{new.table} generation {new.generation}"
+        assert new.log[-1].id == new.commit, f"{where}: the log ends with another commit"
+        missing = [path for path in files if self._bucket.current(path) is None]
+        assert not missing, f"{where}: lists files that are not there: {missing}"
+        if old is not None:
+            assert new.generation == old.generation + 1, f"{where} follows {old.generation}"
+            self._check_tombstone(old, new, where)
+            self._check_garbage(old, new, where)
+        self._check_once(new, where)
+        self._count(old, new)
+        self.manifests[new.table], self._files[new.table] = new, files
+        self._landed_at[new.table] = self._world.now
+
+    def forgotten(self, key: str) -> None:
+        """Something was deleted: nobody may refer to it."""
+        if key.endswith("/manifest.json"):
+            table = key.split("/")[1]
+            assert "+" in table and self.manifests[table].state == "dropped", f"{key}: a manifest is deleted"
+            del self.manifests[table], self._files[table], self._landed_at[table]
+        for table, files in self._files.items():
+            assert key not in files, f"{table}: {key} is deleted while it is listed"
+
+    def _whole(self, body: bytes, key: str) -> Manifest:
+        stored = manifests.decode_manifest(body, key)
+        self._counts["descriptors"] += bool(stored.descriptors)
+        parts = [read_part(self._bucket.get(GetRequest(path)).body, path) for path in stored.descriptors]
+        return join_manifest(stored, parts) if parts else stored
+
+    def _check_tombstone(self, old: Manifest, new: Manifest, where: str) -> None:
+        kind = new.log[-1].kind
+        assert new.state == "live" or not (new.views or new.deltas), f"{where}: a tombstone that holds rows"
+        if old.state == "dropped" and kind != "collection":
+            assert kind == "definition", f"{where}: a {kind} on a dropped table"
+        if kind != "definition":
+            assert (old.state, old.revision) == (new.state, new.revision), f"{where}: defined by a {kind}"
+
+    def _check_garbage(self, old: Manifest, new: Manifest, where: str) -> None:
+        """What is replaced is kept for the grace period, by the clock of whoever replaced it and of whoever collects."""
+        for item in new.garbage:
+            if item.removed == new.generation:
+                earliest = self._landed_at[new.table] - SKEW_MAX_S
+                assert item.removed_at >= earliest, f"{where}: garbage that is said to be older than its removal"
+        lost = _unlisted(old, new)
+        if not lost:
+            return
+        assert new.log[-1].kind == "collection", f"{where}: forgets files"
+        horizon = self._world.now + self._world.current.skew_s - self._settings.grace_seconds
+        held = {id(item.run or item.delta): item for item in old.garbage}
+        for piece in lost:
+            item = held.get(id(piece))
+            assert isinstance(item, Garbage), f"{where}: forgets what was live"
+            assert item.removed_at <= horizon, f"{where}: forgets what a snapshot within its grace period needs"
+
+    def _check_once(self, new: Manifest, where: str) -> None:
+        """One call commits a key once: what has landed, and is still in the log, is not believed lost."""
+        entry, call = new.log[-1], self._world.current.call
+        if entry.kind != "commit" or not call:
+            return
+        self.landed[call] += 1
+        touched = entry.touched or b""
+        keys = frozenset(touched[i : i + 8] for i in range(0, len(touched), 8))
+        logged = {other.id for other in new.log[:-1]}
+        mine = self._commits.setdefault((new.table, call), [])
+        assert not any(commit in logged and keys & theirs for commit, theirs in mine), (
+            f"{where}: a landed commit was believed lost, and made again"
+        )
+        mine.append((entry.id, keys))
+
+    def _count(self, old: Manifest | None, new: Manifest) -> None:
+        kind = new.log[-1].kind
+        self._counts[f"{kind} landed"] += 1
+        if old is None or kind != "compaction":
+            return
+        for name, state in new.views.items():
+            before = old.views[name]
+            if before.state == "building" and state.state == "ready":
+                self._counts["views built"] += 1
+            elif before.folded != state.folded:
+                self._counts["folds"] += 1
+            elif before.runs != state.runs:
+                several = any(run.start is not None and run not in before.runs for run in state.runs)
+                self._counts["merge steps of several" if several else "merges, or last steps"] += 1
+
+
+def _unlisted(old: Manifest, new: Manifest) -> list[object]:
+    """The runs and deltas that the old manifest lists, live or as garbage, and the new one doesn't list at all."""
+    kept = {_place(piece) for piece in _pieces(new)}
+    return [piece for piece in _pieces(old) if _place(piece) not in kept]
+
+
+def _pieces(manifest: Manifest) -> list[Run | Delta]:
+    pieces: list[Run | Delta] = [run for state in manifest.views.values() for run in state.runs]
+    pieces += manifest.deltas
+    return pieces + [piece for item in manifest.garbage for piece in (item.run, item.delta) if piece is not None]
+
+
+def _place(piece: Run | Delta) -> tuple[str, int]:
+    return piece.id, piece.added
