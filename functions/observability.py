@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from aws_lambda_powertools import Logger, Metrics, Tracer
+from aws_lambda_powertools.metrics import EphemeralMetrics
 
 # The service is what POWERTOOLS_SERVICE_NAME says, which the stack sets to the function's name.
 logger = Logger()
-metrics = Metrics(namespace="Bucketdex")
+NAMESPACE = "Bucketdex"
+metrics = Metrics(namespace=NAMESPACE)
 # Patching every library would import botocore's integrations at each cold start; the handlers' own segments suffice.
 tracer = Tracer(auto_patch=False)
+
+
+@contextmanager
+def table_metrics(table: str) -> Iterator[EphemeralMetrics]:
+    """Metrics with a dimension `table`, written when the block ends."""
+    own = EphemeralMetrics(namespace=NAMESPACE)
+    own.add_dimension("table", table)
+    yield own
+    own.flush_metrics()

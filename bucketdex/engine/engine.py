@@ -181,14 +181,18 @@ class Engine:
         *,
         deep: bool = False,
         sample: float = 1.0,
+        views: bool = True,
         repair: bool = False,
+        start_after: str | None = None,
+        in_time: Callable[[], bool] = lambda: True,
         settle_seconds: float = SETTLE_SECONDS,
         progress: Callable[[Verified], None] | None = None,
     ) -> Verified:
         """Compares the index with the bucket; see `Verifier.verify` for what it finds and costs."""
         return self._verifier.verify(
-            table, deep=deep, sample=sample, repair=repair, settle_seconds=settle_seconds, progress=progress
-        )
+            table, deep=deep, sample=sample, views=views, repair=repair, start_after=start_after, in_time=in_time,
+            settle_seconds=settle_seconds, progress=progress,
+        )  # fmt: skip
 
     def _build_views(self, table: str) -> None:
         for name, state in self.load(table).manifest.views.items():

@@ -4,7 +4,7 @@ verification may find.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -39,7 +39,7 @@ class Difference(msgspec.Struct, frozen=True):
 class Verified(msgspec.Struct):
     """What a verification found. `differences` and `failed` name up to 10,000 keys each, `missing`, `stale`, `extra`,
     `wrong` and `failures` count all. `changing` keys were not reported, because they changed meanwhile; `views` says
-    which views aren't the fold of `records`.
+    which views aren't the fold of `records`. `last_key`: where time ran out; all keys up to it are done.
     """
 
     objects: int = 0
@@ -54,6 +54,7 @@ class Verified(msgspec.Struct):
     differences: list[Difference] = msgspec.field(default_factory=list)
     failed: dict[str, Exception] = msgspec.field(default_factory=dict)
     views: dict[str, str] = msgspec.field(default_factory=dict)
+    last_key: str | None = None
 
     @property
     def found(self) -> int:
@@ -97,41 +98,41 @@ class Verifier:
         *,
         deep: bool = False,
         sample: float = 1.0,
+        views: bool = True,
         repair: bool = False,
+        start_after: str | None = None,
+        in_time: Callable[[], bool] = lambda: True,
         settle_seconds: float = SETTLE_SECONDS,
         progress: Callable[[Verified], None] | None = None,
     ) -> Verified:
         """Compares the listing of the bucket with `objects`, by ETag and time in whole seconds.
 
         `deep` also reads the objects (a random `sample` of them: 0.01 is about one in a hundred), compares their rows
-        and rejects with the index, and every index and summary with the fold of `records`. `repair` applies the keys
-        that differ, and looks again; a view that isn't the fold of `records` it can't mend: take the index or summary
-        out of the definition and put it back, which builds it anew.
+        and rejects with the index, and (`views`) every index and summary with the fold of `records`. `repair` applies
+        the keys that differ, and looks again; a view that isn't the fold of `records` it can't mend: take the index or
+        summary out of the definition and put it back, which builds it anew.
         An object that changes meanwhile, or whose event is on its way, is no error: what looks wrong is looked at
         again after `settle_seconds`, index and object, and reported only if neither has moved.
+        Begins behind `start_after` and ends early once `in_time` says no: `last_key` says where to go on. Every call
+        gets further, by a page or a wave of objects read, however little time it has.
         Cost: a LIST and a few GETs for each 1,000 keys, a GET for each that looks wrong; `deep` a GET for each object
         and the whole index. Memory: a page, up to 10,000 suspects, with `deep` the groups of the summaries.
         Raises BucketdexError (a share out of range, a definition that changes meanwhile), StorageError.
         """
         if not 0 < sample <= 1:
             raise BucketdexError(f"a sample of {sample}: it has to be above 0 and at most 1")
-        run = _Run(self._means, self._applier, table, deep=deep, repair=repair, settle_seconds=settle_seconds)
+        run = _Run(
+            self._means, self._applier, Walk(self._means, table, None, start_after), table,
+            deep=deep, sample=sample, repair=repair, settle_seconds=settle_seconds, in_time=in_time,
+        )  # fmt: skip
         for page in run.walk.pages():
-            to_read: list[Pair] = []
-            for pair in page:
-                run.found.objects += pair.listed is not None
-                if pair.object_stamp != pair.row_stamp:
-                    run.suspect(pair.key, pair.object_stamp, pair.row_stamp)
-                elif deep and (sample == 1 or self._means.runtime.uniform(0, 1) < sample):
-                    to_read.append(pair)
-                    if len(to_read) == WAVE_KEYS:
-                        run.read(to_read)
-                        to_read = []
-            run.read(to_read)
+            run.compare(page)
             if progress is not None:
                 progress(run.found)
+            if run.found.last_key is not None:
+                break
         run.settle()
-        if deep:
+        if deep and views and run.found.last_key is None:
             run.found.views = run.views()
         return run.found
 
@@ -140,14 +141,44 @@ class _Run:
     """One verification."""
 
     def __init__(
-        self, means: Means, applier: Applier, table: str, *, deep: bool, repair: bool, settle_seconds: float
+        self,
+        means: Means,
+        applier: Applier,
+        walk: Walk,
+        table: str,
+        *,
+        deep: bool,
+        sample: float,
+        repair: bool,
+        settle_seconds: float,
+        in_time: Callable[[], bool],
     ) -> None:
-        self._means, self._applier, self._table = means, applier, table
-        self._deep, self._repair, self._settle_seconds = deep, repair, settle_seconds
-        self.walk = Walk(means, table, None, None)
-        self._looker = Looker(means, self.walk)
+        self._means, self._applier, self.walk, self._table = means, applier, walk, table
+        self._deep, self._sample, self._repair, self._settle_seconds = deep, sample, repair, settle_seconds
+        self._in_time = in_time
+        self._looker = Looker(means, walk)
         self._suspects: dict[str, _Suspect] = {}
         self.found = Verified()
+
+    def compare(self, page: Iterator[Pair]) -> None:
+        """Compares a page, or as much of it as there is time for; what looks wrong becomes a suspect."""
+        to_read: list[Pair] = []
+        for pair in page:
+            self.found.objects += pair.listed is not None
+            if pair.object_stamp != pair.row_stamp:
+                self.suspect(pair.key, pair.object_stamp, pair.row_stamp)
+            elif self._deep and (self._sample == 1 or self._means.runtime.uniform(0, 1) < self._sample):
+                to_read.append(pair)
+                if len(to_read) == WAVE_KEYS:
+                    self.read(to_read)
+                    to_read = []
+                    if not self._in_time():
+                        self._stop_at(pair.key)
+            if self.found.last_key is not None:
+                break
+        self.read(to_read)
+        if self.walk.reached is not None and not self.walk.ended and not self._in_time():
+            self._stop_at(self.walk.reached)
 
     def suspect(self, key: str, there: Stamp | None, row: Stamp | None) -> None:
         """Remembers a key that looks wrong, to look again."""
@@ -174,13 +205,20 @@ class _Run:
         if wait > 0:
             runtime.sleep(wait)
         suspects, self._suspects = self._suspects, {}
-        keys = list(suspects)
+        keys = sorted(suspects)
         for start in range(0, len(keys), BATCH_KEYS):
+            if start and not self._in_time():  # the others will be met again
+                self._stop_at(keys[start - 1])
+                return
             part = {key: suspects[key] for key in keys[start : start + BATCH_KEYS]}
             confirmed = self._confirmed(part)
             repaired = self._mend(list(confirmed)) if self._repair else set()
             for key, kind in confirmed.items():
                 self.found.report(Difference(key, kind, key in repaired))
+
+    def _stop_at(self, key: str) -> None:
+        before = self.found.last_key
+        self.found.last_key = key if before is None else min(before, key)
 
     def _confirmed(self, suspects: dict[str, _Suspect]) -> dict[str, Kind]:
         confirmed: dict[str, Kind] = {}

@@ -63,6 +63,7 @@ class Walk:
     def __init__(self, means: Means, table: str, prefix: str | None, start_after: str | None) -> None:
         self._means, self._table, self._after = means, table, start_after or None
         self.reached = self._after  # the last key listed, anybody's: all keys of the pages so far are up to it
+        self.ended = False  # with the last page
         manifest = self._live()
         self._plain = manifest.definition
         self.definition = TableDefinition.from_dict(owner_of(table), self._plain)
@@ -88,6 +89,7 @@ class Walk:
                 previous = listed.key
             self.reached = previous or None
             whole = len(page) == page_keys
+            self.ended = not whole
             high = key_range(previous)[1] if whole else prefix_end(escape(self.prefix))
             yield self._merged(page, self._rows(low, high))
             if not whole:

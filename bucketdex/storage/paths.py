@@ -7,6 +7,7 @@ from typing import Final
 TABLES: Final = "tables/"
 BACKFILLS: Final = "backfills/"  # beside the tables: no sweep of a table comes here
 SUCCESSOR: Final = "+"  # between a table and a token: no table's own name has it
+ROUNDS: Final = "verify/"
 GENERATION_DIGITS: Final = 12  # zero-padded, so that a listing is in order of generation
 
 
@@ -73,6 +74,11 @@ def backfill_path(table: str) -> str:
 def backfill_table(path: str) -> str:
     """The table of a backfill job's path."""
     return path.removeprefix(BACKFILLS).removesuffix(".json")
+
+
+def round_path(table: str) -> str:
+    """How far the scheduled verification of a table has come."""
+    return f"{ROUNDS}{table}.json"
 
 
 def base_generation(path: str) -> int:

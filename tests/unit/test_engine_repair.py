@@ -364,6 +364,63 @@ def test_lost_events_are_found_and_repaired(deep: bool, monkeypatch: pytest.Monk
     assert bench.engine.verify("orders", deep=deep).found == 0
 
 
+@pytest.mark.usefixtures("small_pages")
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("repair", [False, True])
+@pytest.mark.parametrize("seed", [0, 1, 4])
+def test_turns_however_short_find_what_one_call_finds(
+    seed: int, repair: bool, deep: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Time runs out at random, also always at once: every key is compared, and every call gets further."""
+    for name, value in {"WAVE_KEYS": 3, "SUSPECTS_MAX": 9, "BATCH_KEYS": 4}.items():
+        monkeypatch.setattr(f"bucketdex.engine.verify.{name}", value)
+    bench, r = filled(40, seed), random.Random(seed)
+    bench.engine.backfill("orders")
+    read_too: set[str] = set()
+    for key in [listed.key for listed in bench.data.list("")]:
+        what = r.choice(["nothing", "nothing", "stale", "extra", "missing"])
+        if what == "extra":
+            bench.data.delete_many([key])
+        elif what == "stale":
+            bench.put(key, documents(r, 1))
+        elif what == "missing":
+            bench.put(key + "m", documents(r, 1))
+        else:
+            read_too.add(key)
+    whole = kinds(bench.engine.verify("orders", deep=deep))
+    assert whole and (not deep or len(read_too) > 12)
+    found: dict[str, str] = {}
+    looked, start_after, calls = 0, None, 0
+    while True:
+        turn = bench.engine.verify(
+            "orders", deep=deep, repair=repair, start_after=start_after, in_time=lambda: r.random() < seed / 5
+        )
+        found |= kinds(turn)
+        looked += turn.read
+        calls += 1
+        if turn.last_key is None:
+            break
+        assert start_after is None or turn.last_key > start_after
+        assert not turn.views, "only at the end"
+        start_after = turn.last_key
+    assert found == whole and calls > 2
+    assert not deep or looked >= len(read_too)
+    if repair:
+        assert bench.contents() == bench.rebuilt()
+
+
+def test_a_turn_over_an_empty_table_ends() -> None:
+    bench = Bench(1, TINY)
+    for start_after in (None, "", "a", "orders/", "orders/x", "zzz", "\U0010ffff"):
+        assert bench.engine.verify("orders", start_after=start_after, in_time=lambda: False).last_key is None
+    bench.put("orders/1", documents(random.Random(1), 1))
+    bench.apply("orders/1")
+    bench.data.delete_many(["orders/1"])
+    assert bench.engine.verify("orders", start_after="orders/0", in_time=lambda: False).extra == 1
+    assert bench.engine.verify("orders", start_after="orders/1").extra == 0
+    assert bench.engine.verify("orders", start_after="p").extra == 0
+
+
 def test_an_emptied_bucket() -> None:
     bench = filled(30)
     bench.engine.backfill("orders")

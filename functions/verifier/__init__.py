@@ -1,0 +1,1 @@
+"""Compares the index with the bucket, by schedule."""
