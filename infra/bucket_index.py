@@ -17,8 +17,10 @@ from aws_cdk import aws_sns_subscriptions as sns_subscriptions
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from bucketdex.storage import round_path
+from infra.alarms import Alarms
 from infra.bundle import LAMBDA_ARM64, Target, build
-from infra.functions import function, grant_data, grant_index, grant_list
+from infra.functions import function, grant_data, grant_index, grant_list, grant_put
 from infra.notifications import announce, has_tags
 from infra.queues import EVENT_MAX_RECEIVE_COUNT, dead_letter_queue, work_queue
 
@@ -31,6 +33,7 @@ BACKFILL_INTERVAL = cdk.Duration.minutes(15)
 COMPACTIONS_AT_ONCE = 4
 MEMORY_MB = 1769  # the memory at which Lambda gives one whole core
 BACKFILLER_MEMORY_MB = 512  # it waits most of its time
+VERIFY_CURSORS = round_path("*")
 PAGES_A_BATCH = 3  # of 100 keys: as many as a commit takes best
 
 
@@ -45,6 +48,11 @@ class BucketIndex(Construct):
     max_concurrency: how many indexers may run at once. More contend for the tables' manifests.
     batch_size, max_batching_window: how many events one commit may gather, and how long it waits for them.
     backfill_concurrency: how many indexers may run at once for backfills, beside those for events; 2 or more.
+    verify_schedule: when to compare the tables with the bucket; never, by default. One run goes as far as 10 minutes
+        take it, and the next goes on from there.
+    verify_deep_sample: the share of objects that it also reads (0.01: one in a hundred).
+    verify_repair: it applies the keys that differ.
+    alarms: the topic to tell when messages were given up or wait too long, or a function fails; no alarms without it.
 
     Reads no CDK context and no working directory: the same arguments give the same template anywhere.
     """
@@ -69,6 +77,10 @@ class BucketIndex(Construct):
         batch_size: int = 100,
         max_batching_window: cdk.Duration = BATCHING_WINDOW,
         backfill_concurrency: int = 2,
+        verify_schedule: cdk.Duration | events.Schedule | None = None,
+        verify_deep_sample: float = 0.0,
+        verify_repair: bool = False,
+        alarms: sns.ITopic | None = None,
     ) -> None:
         super().__init__(scope, id)
         # Another stack may add notifications to a bucket made here; ours must not wipe them out.
@@ -117,6 +129,11 @@ class BucketIndex(Construct):
             )
         )
         compactor = self._compactor(maintenance)
+        verifier = None
+        if verify_schedule is not None:
+            verifier = self._verifier(verify_schedule, verify_deep_sample, verify_repair)
+        elif verify_deep_sample or verify_repair:
+            raise ValueError("verify_deep_sample and verify_repair need a verify_schedule")
         undelivered = dead_letter_queue(self, "UndeliveredEvents")
         self.topic.add_subscription(
             sns_subscriptions.SqsSubscription(queue, raw_message_delivery=True, dead_letter_queue=undelivered)
@@ -137,6 +154,24 @@ class BucketIndex(Construct):
             "IndexerLogGroup": indexer.log_group.log_group_name,
             "CompactorLogGroup": compactor.log_group.log_group_name,
         }
+        if verifier is not None:
+            self.outputs["VerifierName"] = verifier.function_name
+        if alarms is not None:
+            told = Alarms(self, alarms)
+            told.dead_letters("DeadEvents", dead_events)
+            told.dead_letters("UndeliveredEvents", undelivered)
+            told.dead_letters("DeadMaintenance", dead_maintenance)
+            told.dead_letters("DeadBackfillPages", dead_pages)
+            told.old_events(queue)
+            told.errors("Indexer", indexer)
+            told.errors("Compactor", compactor)
+            told.errors("Backfiller", backfiller)
+            told.counted("BackfillsFailed", "backfiller", "A backfill failed: bucketdex backfill status")
+            if verifier is not None:
+                told.errors("Verifier", verifier)
+                told.counted(
+                    "Differences", "verifier", "The index differs from the bucket: see the log of the verifier"
+                )
 
     def grant_query(self, grantee: iam.IGrantable) -> None:
         """Lets `grantee` query: read the index bucket. The data bucket stays closed to it (`.records()` needs it)."""
@@ -194,6 +229,31 @@ class BucketIndex(Construct):
             targets=[targets.LambdaFunction(backfiller)],
         )
         return backfiller
+
+    def _verifier(self, schedule: cdk.Duration | events.Schedule, sample: float, repair: bool) -> lambda_.Function:
+        """Compares tables with the bucket. It writes how far it has come and, unless it repairs, nothing else."""
+        if not 0 <= sample <= 1:
+            raise ValueError(f"verify_deep_sample is a share of objects: from 0 to 1, not {sample}")
+        verifier = self._function(
+            "verifier",
+            TIMEOUT,
+            DATA_BUCKET=self.data_bucket.bucket_name,
+            VERIFY_DEEP_SAMPLE=str(sample),
+            VERIFY_REPAIR=str(repair).lower(),
+        )
+        verifier.configure_async_invoke(retry_attempts=0)  # the schedule goes on
+        reads_tags = (sample > 0 or repair) and any(map(has_tags, self._bundle.tables))
+        grant_data(self.data_bucket, verifier, tags=reads_tags)
+        grant_index(self.index_bucket, verifier, write=repair)
+        grant_put(self.index_bucket, verifier, VERIFY_CURSORS)
+        events.Rule(
+            self,
+            "VerifySchedule",
+            description="Compares the index with the bucket",
+            schedule=events.Schedule.rate(schedule) if isinstance(schedule, cdk.Duration) else schedule,
+            targets=[targets.LambdaFunction(verifier)],
+        )
+        return verifier
 
     def _registrar(self, maintenance: sqs.Queue, backfiller: lambda_.Function) -> cdk.CfnResource:
         """The definition commit of every table, made at each deployment that changes one."""

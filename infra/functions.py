@@ -67,6 +67,15 @@ def grant_index(bucket: s3.IBucket, grantee: iam.IGrantable, *, write: bool = Fa
             bucket.encryption_key.grant_decrypt(grantee)
 
 
+def grant_put(bucket: s3.IBucket, grantee: iam.IGrantable, pattern: str) -> None:
+    """Writing the objects of these keys, and no others."""
+    iam.Grant.add_to_principal(
+        grantee=grantee, actions=["s3:PutObject"], resource_arns=[bucket.arn_for_objects(pattern)]
+    )
+    if bucket.encryption_key:
+        bucket.encryption_key.grant_encrypt(grantee)
+
+
 def grant_data(bucket: s3.IBucket, grantee: iam.IGrantable, *, tags: bool) -> None:
     """Reading source objects, and their tags where a table indexes one; never writing."""
     actions = ["s3:GetObject"] + ["s3:GetObjectTagging"] * tags

@@ -26,5 +26,13 @@ if __name__ == "__main__":
     app = cdk.App()
     # Functions share this machine's cores: more at once only start more interpreters, for smaller batches.
     concurrency = max(LAMBDA_CONCURRENCY_MIN, os.cpu_count() or 1)
-    BucketdexStack(app, stack, tables=tables, max_concurrency=concurrency, construct=LocalBucketIndex)
+    BucketdexStack(
+        app,
+        stack,
+        tables=tables,
+        construct=LocalBucketIndex,
+        max_concurrency=concurrency,
+        verify_schedule=cdk.Duration.days(1),
+        verify_deep_sample=1.0,
+    )
     app.synth()

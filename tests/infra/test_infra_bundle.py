@@ -59,7 +59,7 @@ def runtime_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["indexer", "compactor", "registrar", "backfiller"])
+@pytest.mark.parametrize("name", ["indexer", "compactor", "registrar", "backfiller", "verifier"])
 def test_each_handler_imports_from_its_bundle_alone(local_bundle: Bundle, runtime_folder: Path, name: str) -> None:
     """The emulator runs functions with the interpreter that started it: a missing dependency would not show there."""
     program = f"""

@@ -322,3 +322,90 @@ def test_only_s3_in_the_name_of_the_data_bucket_may_publish(template: dict[str, 
     assert "DataBucket" in json.dumps(grants[0]["Condition"]["ArnLike"]["aws:SourceArn"])
     (topic,) = of_type(template, "AWS::SNS::Topic").values()
     assert "KmsMasterKeyId" not in topic.get("Properties", {}), "S3 could not publish through AWS's own key"
+
+
+@pytest.fixture(scope="module")
+def watched(synth: Synth) -> dict[str, Any]:
+    """A stack that verifies by schedule, and tells a topic."""
+    import aws_cdk as cdk
+    from aws_cdk import aws_sns as sns
+
+    return synth(
+        lambda stack: {"alarms": sns.Topic(stack, "Operators")},
+        verify_schedule=cdk.Duration.hours(6), verify_deep_sample=0.01,
+    )  # fmt: skip
+
+
+def test_nothing_is_verified_and_nobody_alarmed_unless_asked(template: dict[str, Any]) -> None:
+    assert of_type(template, "AWS::CloudWatch::Alarm") == {}
+    handlers = {
+        item["Properties"]["Handler"]
+        for item in of_type(template, "AWS::Lambda::Function").values()
+        if "Handler" in item["Properties"]
+    }
+    assert not [handler for handler in handlers if "verifier" in handler]
+
+
+def test_the_verifier_reads_and_writes_how_far_it_has_come(watched: dict[str, Any], synth: Synth) -> None:
+    import aws_cdk as cdk
+    from aws_cdk import aws_events as events
+
+    assert rule(watched, "Verifier")["ScheduleExpression"] == "rate(6 hours)"
+    environment = function(watched, "verifier")["Environment"]["Variables"]
+    assert (environment["VERIFY_DEEP_SAMPLE"], environment["VERIFY_REPAIR"]) == ("0.01", "false")
+    assert allowed(watched, "VerifierRole", "DataBucket") == {"s3:GetObject", "s3:GetObjectTagging", "s3:ListBucket"}
+    writes = [item for item in statements(watched, "VerifierRole") if "s3:PutObject" in actions(item)]
+    assert len(writes) == 1 and actions(writes[0]) == {"s3:PutObject"}
+    assert json.dumps(writes[0]["Resource"]).endswith('"/verify/*.json"]]}')
+    assert allowed(watched, "VerifierRole", "IndexBucket") == {"s3:GetObject", "s3:ListBucket", "s3:PutObject"}
+    everything = {action for item in statements(watched, "VerifierRole") for action in actions(item)}
+    assert not [action for action in everything if not action.startswith(("s3:", "logs:", "xray:")) or "*" in action]
+    invoked = [item["Properties"] for item in of_type(watched, "AWS::Lambda::EventInvokeConfig").values()]
+    assert [item["MaximumRetryAttempts"] for item in invoked if "Verifier" in json.dumps(item["FunctionName"])] == [0]
+
+    cron = synth(verify_schedule=events.Schedule.cron(minute="0", hour="3"), verify_repair=True)
+    assert rule(cron, "Verifier")["ScheduleExpression"] == "cron(0 3 * * ? *)"
+    assert function(cron, "verifier")["Environment"]["Variables"]["VERIFY_REPAIR"] == "true"
+    writes = [item for item in statements(cron, "VerifierRole") if "s3:PutObject" in actions(item)]
+    assert any(json.dumps(item["Resource"]).endswith('"/*"]]}') for item in writes)
+    plain = synth(verify_schedule=cdk.Duration.days(1))
+    assert allowed(plain, "VerifierRole", "DataBucket") == {"s3:GetObject", "s3:ListBucket"}, "tags aren't read"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"verify_deep_sample": 0.5}, {"verify_repair": True}, {"verify_deep_sample": 1.5, "verify_schedule": 1}]
+)
+def test_a_verification_that_makes_no_sense_is_refused(synth: Synth, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="verify_"):
+        synth(**wrong)
+
+
+def test_alarms_watch_every_dead_letter_queue_the_age_of_events_and_the_functions(watched: dict[str, Any]) -> None:
+    from bucketdex.client.deadletters import SOURCES
+
+    alarms = [item["Properties"] for item in of_type(watched, "AWS::CloudWatch::Alarm").values()]
+    assert len(alarms) == 11, "docs/deployment.md says how many"
+    (operators,) = (name for name in of_type(watched, "AWS::SNS::Topic") if "Operators" in name)
+    for alarm in alarms:
+        assert alarm["AlarmActions"] == [{"Ref": operators}]
+        assert alarm["TreatMissingData"] == "notBreaching"
+        assert alarm["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
+        assert alarm["Period"] >= 60, "standard resolution"
+        assert "Metrics" not in alarm, "on one metric each"
+
+    def watching(metric: str) -> list[str]:
+        return [json.dumps(alarm["Dimensions"]) for alarm in alarms if alarm["MetricName"] == metric]
+
+    queues = of_type(watched, "AWS::SQS::Queue")
+    dead = [name for name in queues if "RedrivePolicy" not in queues[name]["Properties"]]
+    assert len(dead) == len(SOURCES)
+    for name in dead:
+        assert sum(name in watched_queue for watched_queue in watching("ApproximateNumberOfMessagesVisible")) == 1
+    (age,) = (alarm for alarm in alarms if alarm["MetricName"] == "ApproximateAgeOfOldestMessage")
+    assert "EventQueue" in json.dumps(age["Dimensions"]) and age["Threshold"] == 3600
+    assert "DeadLetters" not in json.dumps(age["Dimensions"])
+    for name in ("Indexer", "Compactor", "Backfiller", "Verifier"):
+        assert sum(f"Index{name}" in function for function in watching("Errors")) == 1
+    service = function(watched, "verifier")["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"]
+    assert watching("Differences") == [json.dumps([{"Name": "service", "Value": service}])]
+    assert len(watching("BackfillsFailed")) == 1

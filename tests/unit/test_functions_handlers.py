@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from bucketdex.definition import TableDefinition
-from bucketdex.engine import Engine, Event
+from bucketdex.engine import Engine, Event, Rounds
 from bucketdex.engine import Settings as EngineSettings
 from bucketdex.errors import AccessDeniedError
 from bucketdex.runtime import Runtime
@@ -142,7 +142,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
 
     monkeypatch.setattr(functions.configuration.deployed_tables, "__defaults__", (tables,))
     yield
-    for name in ("indexer", "compactor", "registrar", "backfiller"):
+    for name in ("indexer", "compactor", "registrar", "backfiller", "verifier"):
         sys.modules.pop(f"functions.{name}.handler", None)
 
 
@@ -156,6 +156,7 @@ def deploy(
     replaced: dict[str, Any] = {
         "engine": engine,
         "manifests": ManifestStore(index, runtime),
+        "rounds": Rounds(index, runtime),
         "queues": {name: EventQueue(sqs, runtime, f"https://sqs/{name}") for name in ("events", "pages")},  # type: ignore[arg-type]
         "queue": SqsPageQueue(sqs, "https://sqs/pages"),  # type: ignore[arg-type]
         "maintenance": MaintenanceQueue(sqs, runtime, "https://sqs/maintenance.fifo"),  # type: ignore[arg-type]
@@ -457,3 +458,136 @@ def test_a_wrong_deployment_fails_at_cold_start(environment: None, monkeypatch: 
     monkeypatch.delenv("DATA_BUCKET")
     with pytest.raises(msgspec.ValidationError, match="data_bucket"):
         importlib.import_module("functions.indexer.handler")
+
+
+def emitted(out: str) -> list[dict[str, Any]]:
+    """The metrics written so far, each with its dimensions."""
+    return [json.loads(line) for line in out.splitlines() if '"_aws"' in line]
+
+
+def verifying(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Deployment:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return deploy("verifier")
+
+
+def test_the_verifier_tells_what_differs_and_changes_nothing(
+    environment: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    verifier = verifying(monkeypatch)
+    verifier.engine.define(ORDERS)
+    verifier.engine.define(
+        msgspec.structs.replace(ORDERS, name="empty", source=msgspec.structs.replace(ORDERS.source, prefix="e/"))
+    )
+    verifier.engine.define(msgspec.structs.replace(ORDERS, name="gone"))
+    verifier.engine.drop_table("gone")
+    for number in range(5):
+        verifier.data.put(f"orders/{number}", b'{"id": "secret", "amount": 1}\n')
+    verifier.engine.apply("orders", [Event(f"orders/{number}") for number in range(4)])
+    verifier.data.delete_many(["orders/0"])
+    verifier.data.put("orders/1", b'{"id": "secret", "amount": 22}\n')
+    generation = verifier.engine.load("orders").manifest.generation
+    monkeypatch.setattr(verifier.module.metrics.provider, "service", "test")  # as the environment says at a cold start
+    assert verifier.call(SCHEDULED) is None
+    out = capsys.readouterr().out
+    by_table = {blob["table"]: blob for blob in emitted(out) if "table" in blob}
+    counts = {name: by_table["orders"][name] for name in ("Missing", "Stale", "Extra", "Wrong", "Verified")}
+    assert counts == {"Missing": [1.0], "Stale": [1.0], "Extra": [1.0], "Wrong": [0.0], "Verified": [4.0]}
+    assert by_table["orders"]["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "Bucketdex"
+    assert set(by_table["orders"]["_aws"]["CloudWatchMetrics"][0]["Dimensions"][0]) == {"service", "table"}
+    assert set(by_table) == {"orders", "empty"} and by_table["empty"]["Verified"] == [0.0]
+    (total,) = (blob for blob in emitted(out) if "Differences" in blob)
+    assert total["Differences"] == [3.0] and total["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service"]]
+    (told,) = (vars(record) for record in caplog.records if vars(record).get("table") == "orders")
+    assert told["differences"] == {"orders/0": "extra", "orders/1": "stale", "orders/4": "missing"}
+    assert told["levelname"] == "WARNING" and "secret" not in str(told) + out
+    assert verifier.engine.load("orders").manifest.generation == generation
+    names = [listed.key for listed in verifier.index.list("") if not listed.key.startswith("tables/")]
+    assert names == ["verify/empty.json", "verify/orders.json"]
+
+
+def test_the_verifier_reads_a_sample_and_repairs_where_it_is_told_to(
+    environment: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verifier = verifying(monkeypatch, VERIFY_DEEP_SAMPLE="1", VERIFY_REPAIR="true")
+    verifier.engine.define(ORDERS)
+    for number in range(5):
+        verifier.data.put(f"orders/{number}", b'{"id": "a", "amount": 1}\n')
+    verifier.engine.apply("orders", [Event(f"orders/{number}") for number in range(4)])
+    verifier.call(SCHEDULED)
+    out = capsys.readouterr().out
+    (total,) = (blob for blob in emitted(out) if "Differences" in blob)
+    (found,) = (blob for blob in emitted(out) if "Missing" in blob)
+    assert (total["Differences"], found["Missing"]) == ([0.0], [1.0]), "what was repaired is told and needs nobody"
+    round_ = verifier.module.rounds.load("orders")
+    assert (round_.read, round_.repaired, round_.last_key) == (4, 1, None)
+    assert round_.finished_at is not None
+    assert verifier.engine.verify("orders", deep=True).found == 0
+
+
+def test_the_verifier_goes_on_where_it_stopped(environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With time for one page a run, two tables are walked to their ends, each in its turn."""
+    monkeypatch.setattr("bucketdex.engine.walk.PAGE_KEYS", 10)
+    clock = iter(range(1_000_000, 2_000_000))
+    monkeypatch.setattr(FakeRuntime, "now", lambda _: float(next(clock)))
+    verifier = verifying(monkeypatch)
+    verifier.engine.define(ORDERS)
+    bills = msgspec.structs.replace(
+        ORDERS, name="bills", source=msgspec.structs.replace(ORDERS.source, prefix="bills/")
+    )
+    verifier.engine.define(bills)
+    for table in ("orders", "bills"):
+        for number in range(35):
+            verifier.data.put(f"{table}/{number:02d}", b'{"id": "a"}\n')
+        verifier.engine.apply(table, [Event(f"{table}/{number:02d}") for number in range(35)])
+    walked: list[tuple[str, str | None]] = []
+    verify = verifier.engine.verify
+
+    def noted(table: str, **options: Any) -> Any:
+        walked.append((table, options["start_after"]))
+        return verify(table, **options)
+
+    monkeypatch.setattr(verifier.engine, "verify", noted)
+
+    class Short(Context):
+        """Time enough to begin one table."""
+
+        def get_remaining_time_in_millis(self) -> int:
+            self.milliseconds = self.milliseconds - 1 if self.milliseconds > 899_998 else 0
+            return self.milliseconds
+
+    for _ in range(8):
+        verifier.module.handler(SCHEDULED, Short())
+    pages = [None, "09", "19", "29"]
+    assert walked == [(table, page and f"{table}/{page}") for page in pages for table in ("bills", "orders")]
+    for table in ("orders", "bills"):
+        round_ = verifier.module.rounds.load(table)
+        assert (round_.objects, round_.last_key, round_.missing) == (35, None, 0)
+        assert round_.finished_at is not None and round_.finished_at > round_.started_at
+    verifier.index.put("verify/orders.json", b"{")
+    verifier.call(SCHEDULED)
+    assert verifier.module.rounds.load("orders").objects == 35, "what can't be read is begun anew"
+
+
+def test_a_table_that_cannot_be_verified_keeps_no_other_from_its_turn(
+    environment: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verifier = verifying(monkeypatch)
+    for name in ("bad", "orders"):
+        verifier.engine.define(msgspec.structs.replace(ORDERS, name=name))
+    verify = verifier.engine.verify
+
+    def failing(table: str, **options: Any) -> Any:
+        if table == "bad":
+            raise AccessDeniedError("403")
+        return verify(table, **options)
+
+    monkeypatch.setattr(verifier.engine, "verify", failing)
+    with pytest.raises(AccessDeniedError):
+        verifier.call(SCHEDULED)
+    out = capsys.readouterr().out
+    assert [blob["table"] for blob in emitted(out) if "table" in blob] == ["orders"]
+    assert [listed.key for listed in verifier.index.list("verify/")] == ["verify/orders.json"]
