@@ -48,6 +48,7 @@ class BucketIndex(Construct):
     max_concurrency: how many indexers may run at once. More contend for the tables' manifests.
     batch_size, max_batching_window: how many events one commit may gather, and how long it waits for them.
     backfill_concurrency: how many indexers may run at once for backfills, beside those for events; 2 or more.
+    inventory_bucket: where reports of S3 Inventory are, for backfills that go through one instead of the listing.
     verify_schedule: when to compare the tables with the bucket; never, by default. One run goes as far as 10 minutes
         take it, and the next goes on from there.
     verify_deep_sample: the share of objects that it also reads (0.01: one in a hundred).
@@ -77,6 +78,7 @@ class BucketIndex(Construct):
         batch_size: int = 100,
         max_batching_window: cdk.Duration = BATCHING_WINDOW,
         backfill_concurrency: int = 2,
+        inventory_bucket: s3.IBucket | None = None,
         verify_schedule: cdk.Duration | events.Schedule | None = None,
         verify_deep_sample: float = 0.0,
         verify_repair: bool = False,
@@ -107,7 +109,7 @@ class BucketIndex(Construct):
             window=cdk.Duration.seconds(0),
             max_receives=EVENT_MAX_RECEIVE_COUNT,
         )
-        backfiller = self._backfiller(backfill)
+        backfiller = self._backfiller(backfill, inventory_bucket)
         registration = self._registrar(maintenance, backfiller)
         indexer = self._indexer(queue, backfill, maintenance)
         indexer.add_event_source(
@@ -206,7 +208,7 @@ class BucketIndex(Construct):
         index = {"INDEX_BUCKET": self.index_bucket.bucket_name}
         return function(self, name, self._bundle, environment=index | environment, timeout=timeout, memory_mb=memory_mb)
 
-    def _backfiller(self, backfill: sqs.Queue) -> lambda_.Function:
+    def _backfiller(self, backfill: sqs.Queue, inventory: s3.IBucket | None) -> lambda_.Function:
         """Lists what backfills have to apply. A schedule goes on with those under way, so a failed turn is not tried
         again, and nothing invokes itself.
         """
@@ -219,6 +221,8 @@ class BucketIndex(Construct):
         )
         backfiller.configure_async_invoke(retry_attempts=0)
         grant_list(self.data_bucket, backfiller)
+        if inventory is not None:
+            grant_data(inventory, backfiller, tags=False)
         grant_index(self.index_bucket, backfiller, write=True)
         backfill.grant_send_messages(backfiller)  # with it, to see how many wait
         events.Rule(

@@ -24,6 +24,14 @@ DONE = ("applied", "rows", "rejects", "commits", "failures")
 PrefixOption = Annotated[str | None, typer.Option("--prefix", metavar="PREFIX", help="Only the keys below it.")]
 RateOption = Annotated[float | None, typer.Option("--rate", metavar="N", help="At most N objects a second.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Also what looks the same by ETag and time.")]
+InventoryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--inventory",
+        metavar="URL",
+        help="A report of S3 Inventory in CSV, s3://.../manifest.json, instead of a listing.",
+    ),
+]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Only count, and estimate the requests and what they cost.")
 ]
@@ -36,6 +44,7 @@ def start(
     prefix: PrefixOption = None,
     rate: RateOption = None,
     force: ForceOption = False,
+    inventory: InventoryOption = None,
     dry_run: DryRunOption = False,
     form: FormatOption = Format.TABLE,
     index: IndexOption = None,
@@ -45,10 +54,10 @@ def start(
     """
     source = session(context).table(table, index)
     if dry_run:
-        _estimate(source, prefix, force, form)
+        _estimate(source, prefix, force, inventory, form)
         return
     job = source.backfill_job()
-    job.start(prefix, rate=rate, force=force)
+    job.start(prefix, rate=rate, force=force, inventory=inventory)
     _say_asleep(job.asleep)
     note(f"started; to see how far it is: bucketdex backfill status {shlex.quote(table)}")
 
@@ -63,6 +72,7 @@ def run(
         str | None, typer.Option("--start-after", metavar="KEY", help="Go on behind this key.")
     ] = None,
     force: ForceOption = False,
+    inventory: InventoryOption = None,
     dry_run: DryRunOption = False,
     form: FormatOption = Format.TABLE,
     index: IndexOption = None,
@@ -72,7 +82,7 @@ def run(
     """
     source = session(context).table(table, index)
     if dry_run:
-        _estimate(source, prefix, force, form, start_after)
+        _estimate(source, prefix, force, inventory, form, start_after)
         return
     done: list[Backfilled] = []
     with steps(f"listing {table}") as step:
@@ -82,7 +92,9 @@ def run(
             step(f"{state.listed:,} listed, {state.applied:,} of {state.due:,} applied")
 
         try:
-            result = source.backfill(prefix, rate=rate, start_after=start_after, force=force, progress=progress)
+            result = source.backfill(
+                prefix, rate=rate, start_after=start_after, force=force, inventory=inventory, progress=progress
+            )
         except BaseException:
             if done and done[0].last_key is not None:
                 note(f"to go on from here: --start-after {shlex.quote(done[0].last_key)}")
@@ -128,10 +140,17 @@ def cancel(context: typer.Context, table: TableArgument, index: IndexOption = No
     print(f"the backfill of {table} is cancelled")
 
 
-def _estimate(source: Table, prefix: str | None, force: bool, form: Format, start_after: str | None = None) -> None:
+def _estimate(
+    source: Table,
+    prefix: str | None,
+    force: bool,
+    inventory: str | None,
+    form: Format,
+    start_after: str | None = None,
+) -> None:
     with steps(f"listing {source.name}") as step:
         result = source.backfill(
-            prefix, start_after=start_after, force=force, dry_run=True,
+            prefix, start_after=start_after, force=force, inventory=inventory, dry_run=True,
             progress=lambda state: step(f"{state.listed:,} listed, {state.due:,} due"),
         )  # fmt: skip
     result.dollars_estimated = round(result.dollars_estimated, 6)

@@ -28,7 +28,14 @@ class BackfillJob:
         self._context, self._table = context, table
         self.asleep: str | None = None
 
-    def start(self, prefix: str | None = None, *, rate: float | None = None, force: bool = False) -> Job:
+    def start(
+        self,
+        prefix: str | None = None,
+        *,
+        rate: float | None = None,
+        force: bool = False,
+        inventory: str | None = None,
+    ) -> Job:
         """Starts one; see `Table.backfill` for what its options mean and its objects cost.
 
         Uploads go on beside it: its messages have a queue and indexers of their own. It ends when a whole pass over the
@@ -36,7 +43,9 @@ class BackfillJob:
         where no stack manages the table. Five requests.
         """
         stack = self._stack()
-        job = self._context.engine.start_backfill(self._table, prefix=prefix, rate=rate, force=force)
+        job = self._context.engine.start_backfill(
+            self._table, prefix=prefix, rate=rate, force=force, inventory=inventory
+        )
         self._wake(stack)
         return job
 

@@ -190,12 +190,14 @@ class Table:
         rate: float | None = None,
         start_after: str | None = None,
         force: bool = False,
+        inventory: str | None = None,
         dry_run: bool = False,
         progress: Callable[[Backfilled], None] | None = None,
     ) -> Backfilled:
         """Indexes the objects that were there before: lists the table's keys (below `prefix`, behind `start_after`) and
         applies those that the index lacks or knows by another ETag or time; with `force` all of them.
 
+        `inventory`, the URL of a report's manifest.json of S3 Inventory in CSV, is gone through instead of the listing.
         It may run at any time, beside uploads, on a table that a stack manages too (it has to write its index), twice,
         or be stopped and run again: what is indexed already is skipped, and nothing is counted twice. `rate` is in
         objects a second. A `dry_run` only counts, and estimates requests and dollars. Deleted objects are `verify`'s.
@@ -205,8 +207,8 @@ class Table:
         """
         _ = self._context.data
         return self._context.engine.backfill(
-            self.name, prefix=prefix, rate=rate, start_after=start_after, force=force, dry_run=dry_run,
-            progress=progress,
+            self.name, prefix=prefix, rate=rate, start_after=start_after, force=force, inventory=inventory,
+            dry_run=dry_run, progress=progress,
         )  # fmt: skip
 
     def backfill_job(self) -> BackfillJob:

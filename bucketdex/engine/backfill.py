@@ -45,7 +45,7 @@ class Backfilled(msgspec.Struct):
     commits: int = 0
     failures: int = 0
     failed: dict[str, Exception] = msgspec.field(default_factory=dict)
-    last_key: str | None = None  # all keys up to it are done: a later `start_after`
+    last_key: str | None = None  # all keys (of a report: lines) up to it are done: a later `start_after`
     reads_estimated: int = 0  # GETs, of a dry run
     writes_estimated: int = 0  # PUTs and LISTs
     dollars_estimated: float = 0.0
@@ -100,6 +100,7 @@ class Backfiller:
         rate: float | None = None,
         start_after: str | None = None,
         force: bool = False,
+        inventory: str | None = None,
         dry_run: bool = False,
         progress: Progress | None = None,
     ) -> Backfilled:
@@ -110,6 +111,7 @@ class Backfiller:
         time (in whole seconds) are those of its row. That misses what changes neither, such as tags, or metadata
         copied twice within a second while events were lost; `force` applies every key. Deleted objects are
         `verify`'s to find.
+        `inventory`: the URL of a report of S3 Inventory to go through instead of the listing (see `Inventory`).
         `prefix`: only the keys below it. `rate`: objects a second at most. `start_after`: go on behind this key.
         `progress` is called after each page and batch.
         Cost: a LIST and a few GETs for each 1,000 keys; for what is due one GET an object and two PUTs for each 256.
@@ -118,7 +120,7 @@ class Backfiller:
         """
         if rate is not None and not (isfinite(rate) and rate > 0):
             raise BucketdexError(f"a rate of {rate} objects a second: it has to be positive")
-        lister = Lister(self._means, table, prefix=prefix, after=start_after, force=force)
+        lister = Lister(self._means, table, prefix=prefix, after=start_after, force=force, inventory=inventory)
         done = Backfilled()
         tell = progress or _nobody
         pacer = _Pacer(self._means.runtime, rate)
@@ -132,12 +134,12 @@ class Backfiller:
             done.due_bytes += sum(listed.size for listed in due)
             for listed in [] if dry_run else due:
                 if batch and (len(batch) >= pacer.batch_keys or batch_bytes + listed.size > BATCH_BYTES):
-                    self._send(table, batch, done, pacer, tell)
+                    self._send(table, batch, done, pacer, tell, ordered=inventory is None)
                     batch, batch_bytes = [], 0
                 batch.append(listed)
                 batch_bytes += listed.size
             if batch:
-                self._send(table, batch, done, pacer, tell)
+                self._send(table, batch, done, pacer, tell, ordered=inventory is None)
                 batch, batch_bytes = [], 0
                 self._compact(table)
             done.last_key = page.cursor
@@ -169,11 +171,14 @@ class Backfiller:
                 progress(result)
         return result
 
-    def _send(self, table: str, batch: list[Listed], done: Backfilled, pacer: _Pacer, tell: Progress) -> None:
+    def _send(
+        self, table: str, batch: list[Listed], done: Backfilled, pacer: _Pacer, tell: Progress, *, ordered: bool
+    ) -> None:
         pacer.wait(len(batch))
         events = [Event(listed.key, size=listed.size) for listed in batch]
         done.add(send(self._applier, self._means.runtime, table, events))
-        done.last_key = batch[-1].key
+        if ordered:
+            done.last_key = batch[-1].key
         tell(done)
 
 

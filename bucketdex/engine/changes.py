@@ -4,7 +4,7 @@ Changes with what the index keeps of an object.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from bucketdex.definition import TableDefinition
@@ -14,7 +14,7 @@ from bucketdex.engine.fetch import Fetched, ObjectReader, fetch
 from bucketdex.engine.settings import Settings
 from bucketdex.errors import ObjectChangedError
 from bucketdex.runtime import Runtime
-from bucketdex.storage import ManifestStore, ObjectStore
+from bucketdex.storage import ManifestStore, ObjectStore, open_data_store
 from bucketdex.views import OBJECTS, RECORDS, REJECTS, BlockCache, Snapshot
 from bucketdex.views.keys import key_range
 from bucketdex.views.lines import ObjectRow, decode_object
@@ -34,6 +34,7 @@ class Means:
     settings: Settings
     cache: BlockCache
     manifests: ManifestStore
+    open_store: Callable[[str], ObjectStore] = open_data_store  # of a bucket beside these two, by its URL
 
 
 class ChangeReader:

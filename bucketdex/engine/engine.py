@@ -137,13 +137,15 @@ class Engine:
         rate: float | None = None,
         start_after: str | None = None,
         force: bool = False,
+        inventory: str | None = None,
         dry_run: bool = False,
         progress: BackfillProgress | None = None,
     ) -> Backfilled:
         """Applies the objects that the index lacks; see `Backfiller.backfill` for what it guarantees and costs."""
         return self._backfiller.backfill(
-            table, prefix=prefix, rate=rate, start_after=start_after, force=force, dry_run=dry_run, progress=progress
-        )
+            table, prefix=prefix, rate=rate, start_after=start_after, force=force, inventory=inventory,
+            dry_run=dry_run, progress=progress,
+        )  # fmt: skip
 
     def start_backfill(
         self,
@@ -152,6 +154,7 @@ class Engine:
         prefix: str | None = None,
         rate: float | None = None,
         force: bool = False,
+        inventory: str | None = None,
         renew: bool = True,
     ) -> Job:
         """Writes down a backfill for the turns of a deployment to work off (see `Job`); it begins with the next turn.
@@ -160,7 +163,7 @@ class Engine:
         for a prefix that is none of the table's, TableNotFoundError. Cost: 2 GETs, a PUT.
         """
         Walk(self._means, table, prefix, None)
-        return self.jobs.start(table, table, renew=renew, prefix=prefix, rate=rate, force=force)
+        return self.jobs.start(table, table, renew=renew, prefix=prefix, rate=rate, force=force, inventory=inventory)
 
     def continue_backfills(self, queue: PageQueue, *, in_time: Callable[[], bool] = lambda: True) -> list[Job]:
         """One turn of all backfills under way; see `continue_jobs` for what it costs. Any number of turns may run."""

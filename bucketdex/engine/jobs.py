@@ -34,7 +34,8 @@ class Job(msgspec.Struct, kw_only=True, omit_defaults=True, rename={"number": "p
     """A backfill of `target`: the table, or the successor that is to take its place. Times in seconds since the epoch.
 
     It goes through the bucket in passes until one finds nothing `left`: due, and there before the job began (later
-    uploads are announced). `cursor`: all keys up to it are dealt with in this pass; `walked`: the pass is at its end.
+    uploads are announced). With an `inventory` the first pass goes through that report, and is the last one unless a
+    successor is to be proven whole. `cursor`: all keys up to it are dealt with in this pass; `walked`: it is at an end.
     `listed`, `unchanged`, `due` and `left` count this pass, `sent` all of them; `left_last_pass` is None in the first.
     """
 
@@ -67,11 +68,6 @@ class Job(msgspec.Struct, kw_only=True, omit_defaults=True, rename={"number": "p
     def is_over(self) -> bool:
         """Whether no turn will go on with it, unless somebody resumes it."""
         return self.state != "running"
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether its passes list all of the table."""
-        return self.prefix is None
 
     def next_pass(self, now: float) -> Job:
         """The same job at the start of its next pass."""

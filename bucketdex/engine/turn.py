@@ -104,8 +104,9 @@ class Turn:
     def _lister(self, job: Job) -> Lister:
         first = job.number == 1
         return Lister(
-            self._means, job.target, prefix=job.prefix, after=job.cursor, force=job.force and first, again=not first
-        )
+            self._means, job.target, prefix=job.prefix, after=job.cursor, force=job.force and first, again=not first,
+            inventory=job.inventory if first else None,
+        )  # fmt: skip
 
     def _send(self, job: Job, due: list[Listed], left: list[Listed]) -> None:
         """What was there before the job goes to its target; later uploads to the table by its name, as their events do,
@@ -122,20 +123,27 @@ class Turn:
 
     def _after_pass(self) -> Step:
         job, now = self.job, self._means.runtime.now()
-        if job.left == 0:
-            finished = self._finish(job)
-            if finished == job:
-                return "waits"
-            self._saved = self._jobs.save(self._saved, msgspec.structs.replace(finished, updated_at=now))
-            return "worked"
+        by_report = job.inventory is not None and job.number == 1  # which names objects that are gone
+        if job.left == 0 and not by_report:
+            return self._end()
         depth = self._queue.depth()
         if depth.visible or (depth.hidden and now < job.sent_at + PATIENCE_S):
             return "waits"
+        if by_report and job.target == job.table:
+            return self._end()
         following = job.next_pass(now)
         if following.stalled >= STALLED_MAX:
             self._save(state="failed", error=f"{job.left} objects stay unindexed: see the dead letters, then resume it")
         else:
             self._saved = self._jobs.save(self._saved, following)
+        return "worked"
+
+    def _end(self) -> Step:
+        finished = self._finish(self.job)
+        if finished == self.job:
+            return "waits"
+        now = self._means.runtime.now()
+        self._saved = self._jobs.save(self._saved, msgspec.structs.replace(finished, updated_at=now))
         return "worked"
 
     def _failed(self, error: BucketdexError) -> Step:

@@ -229,6 +229,14 @@ def test_the_backfiller_lists_data_and_sends_pages(template: dict[str, Any]) -> 
     assert "sqs:SendMessage" not in allowed(template, "IndexerRole", "Backfill")
 
 
+def test_the_backfiller_reads_reports_where_there_is_a_bucket_of_them(synth: Synth) -> None:
+    from aws_cdk import aws_s3 as s3
+
+    template = synth(lambda stack: {"inventory_bucket": s3.Bucket(stack, "Reports")})
+    assert allowed(template, "BackfillerRole", "Reports") == {"s3:GetObject", "s3:ListBucket"}
+    assert allowed(template, "IndexerRole", "Reports") == set()
+
+
 def test_the_backfiller_is_woken_by_the_registrar_and_a_schedule_and_never_by_itself(template: dict[str, Any]) -> None:
     assert allowed(template, "RegistrarRole", "Backfiller") == {"lambda:InvokeFunction"}
     everywhere = {action for statement in statements(template, "BackfillerRole") for action in actions(statement)}

@@ -1,0 +1,141 @@
+"""Reads a report of S3 Inventory as if it were the listing, for buckets too large to list. Changes with the report's
+format.
+
+A report is a day old or more: it names objects that are gone, and not those that are new. Each is looked at as it is
+now when it is applied.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from itertools import islice
+from typing import Final
+from urllib.parse import unquote_plus
+
+import msgspec
+
+from bucketdex.engine.changes import Means
+from bucketdex.engine.walk import PAGE_KEYS, TRIES_MAX, Pair, Walk
+from bucketdex.errors import BackfillError, SnapshotExpiredError
+from bucketdex.source.object import ObjectError
+from bucketdex.source.unpack import unpack
+from bucketdex.storage import GetRequest, Listed
+from bucketdex.views import OBJECTS
+from bucketdex.views.lines import ObjectRow, decode_object
+
+FILE_BYTES_MAX: Final = 2**40  # unpacked; read in pieces
+MANIFEST: Final = "manifest.json"
+
+
+class _File(msgspec.Struct):
+    key: str
+
+
+class _Report(msgspec.Struct, rename="camel"):
+    """The members of a report's manifest that matter."""
+
+    source_bucket: str
+    destination_bucket: str
+    file_format: str
+    file_schema: str
+    files: list[_File]
+
+
+class Inventory:
+    """A report, by the URL of its manifest: s3://bucket/.../manifest.json. `after` is a cursor that `reached` gave.
+
+    Current versions only; keys as they are, not encoded. One GET. BackfillError for a report that can't be read so,
+    with what to change; StorageError.
+    """
+
+    def __init__(self, means: Means, walk: Walk, url: str, after: str | None) -> None:
+        bucket, _, path = url.removeprefix("s3://").partition("/")
+        if not (url.startswith("s3://") and path.endswith(MANIFEST)):
+            raise BackfillError(f"{url!r} is no report: give the URL of its manifest, s3://bucket/.../{MANIFEST}")
+        got = means.open_store(f"s3://{bucket}").get(GetRequest(path))
+        try:
+            self._report = msgspec.json.decode(got.body, type=_Report)
+        except msgspec.MsgspecError as error:
+            raise BackfillError(f"{url} is no manifest of S3 Inventory: {error}") from error
+        if self._report.file_format != "CSV":
+            raise BackfillError(f"{url} is in {self._report.file_format}: choose CSV as the inventory's output format")
+        self._columns = [name.strip() for name in self._report.file_schema.split(",")]
+        scheme, _, place = means.data.url.partition("://")
+        source, _, prefix = place.partition("/")
+        if scheme == "s3" and source != self._report.source_bucket:
+            raise BackfillError(f"{url} is of bucket {self._report.source_bucket}, the data in {means.data.url}")
+        self._prefix = f"{prefix}/" if prefix else ""  # of the data in its bucket
+        self._means, self._walk = means, walk
+        self._files = means.open_store(f"s3://{self._report.destination_bucket.rpartition(':')[2]}")
+        self.reached = after
+
+    def pages(self, page_keys: int | None = None) -> Iterator[Iterator[Pair]]:
+        """The pairs by the page of `page_keys` lines, 1,000 unless said otherwise, in the report's order.
+
+        Cost: a GET a file; for each page a GET of the manifest and the look-ups of its keys.
+        """
+        first, _, skip = (self.reached or "0:0").partition(":")
+        done = int(skip)
+        for number in range(int(first), len(self._report.files)):
+            lines = enumerate(self._lines(self._report.files[number].key), 1)
+            for page in _paged(islice(lines, done, None), page_keys or PAGE_KEYS):
+                self.reached = f"{number}:{page[-1][0]}"
+                yield self._paired([listed for _, line in page if (listed := self._listed(line)) is not None])
+            done = 0
+
+    def _lines(self, key: str) -> Iterator[list[str]]:
+        opened = self._files.open(key)
+        try:
+            yield from csv.reader(_text(unpack(opened.chunks(), unpacked_bytes_max=FILE_BYTES_MAX)))
+        except (ObjectError, csv.Error) as error:
+            raise BackfillError(f"{self._files.url}/{key} is damaged: {error}") from error
+        finally:
+            opened.close()
+
+    def _listed(self, line: list[str]) -> Listed | None:
+        """The object of a line, if it is current and the table's."""
+        values = dict(zip(self._columns, line, strict=False))
+        if values.get("IsLatest", "true") != "true" or values.get("IsDeleteMarker", "false") == "true":
+            return None
+        whole = unquote_plus(values["Key"])
+        key = whole.removeprefix(self._prefix)
+        mine = whole.startswith(self._prefix + self._walk.prefix) and self._walk.definition.match(key) is not None
+        if not mine:
+            return None
+        modified = values.get("LastModifiedDate")
+        seconds = datetime.fromisoformat(modified).timestamp() if modified else 0.0
+        return Listed(key, int(values.get("Size") or 0), values.get("ETag", ""), seconds)
+
+    def _paired(self, page: list[Listed]) -> Iterator[Pair]:
+        rows = self._rows([listed.key for listed in page])
+        return (Pair(listed.key, listed, rows.get(listed.key)) for listed in page)
+
+    def _rows(self, keys: list[str]) -> dict[str, ObjectRow]:
+        if not keys:
+            return {}
+        for attempt in range(TRIES_MAX):
+            try:
+                found = self._walk.snapshot().lookup(OBJECTS, keys)
+                return {key: decode_object(entries.lines[-1]) for key, entries in found.items()}
+            except SnapshotExpiredError:
+                if attempt == TRIES_MAX - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+
+def _paged(lines: Iterable[tuple[int, list[str]]], size: int) -> Iterator[list[tuple[int, list[str]]]]:
+    rest = iter(lines)
+    while page := list(islice(rest, size)):
+        yield page
+
+
+def _text(pieces: Iterable[bytes]) -> Iterator[str]:
+    """The lines of a file: its keys are encoded, so no field holds a line break."""
+    rest = b""
+    for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from (line.decode() for line in lines)
+    if rest:
+        yield rest.decode()
