@@ -24,6 +24,7 @@ from bucketdex.engine.successor import Successors
 from bucketdex.engine.turn import PageQueue, continue_jobs
 from bucketdex.engine.verify import SETTLE_SECONDS, Verified, Verifier
 from bucketdex.engine.walk import Walk
+from bucketdex.errors import BackfillError
 from bucketdex.runtime import Runtime, system_runtime
 from bucketdex.storage import Manifest, ManifestStore, ObjectStore, Versioned
 from bucketdex.views import BlockCache
@@ -159,18 +160,41 @@ class Engine:
     ) -> Job:
         """Writes down a backfill for the turns of a deployment to work off (see `Job`); it begins with the next turn.
 
-        Where one is under way already: BackfillError, or (not `renew`) it is left alone and returned. BucketdexError
-        for a prefix that is none of the table's, TableNotFoundError. Cost: 2 GETs, a PUT.
+        While a successor is built beside the table, the backfill is that one's, and whole. Where one is under way
+        already: BackfillError, or (not `renew`) it is left alone and returned. BucketdexError for a prefix that is none
+        of the table's, TableNotFoundError. Cost: 3 GETs, a PUT.
         """
-        Walk(self._means, table, prefix, None)
-        return self.jobs.start(table, table, renew=renew, prefix=prefix, rate=rate, force=force, inventory=inventory)
+        target = self.successor(table) or table
+        if target != table and prefix is not None:
+            raise BackfillError(f"table {table!r} is being rebuilt, for which a prefix is not enough")
+        Walk(self._means, target, prefix, None)
+        return self.jobs.start(table, target, renew=renew, prefix=prefix, rate=rate, force=force, inventory=inventory)
+
+    def follow_successor(self, table: str) -> Job | None:
+        """The backfill that builds the table's successor: the one under way, or a new one. None where there is none to
+        build; a backfill of one that was given up is cancelled. Cost: 2 to 4 GETs, a PUT.
+        """
+        if self.successor(table) is not None:
+            return self.start_backfill(table, renew=False)
+        saved = self.jobs.load(table)
+        if saved is not None and saved.job.target != table and saved.job.state in ("running", "paused"):
+            self.jobs.cancel(table)
+        return None
 
     def continue_backfills(self, queue: PageQueue, *, in_time: Callable[[], bool] = lambda: True) -> list[Job]:
         """One turn of all backfills under way; see `continue_jobs` for what it costs. Any number of turns may run."""
         return continue_jobs(self._means, self.jobs, queue, self._finished, in_time)
 
     def _finished(self, job: Job) -> Job:
-        return msgspec.structs.replace(job, state="done")
+        """The job that found nothing left: done, once its successor is in its table's place; itself as long as that
+        has views to build.
+        """
+        if job.target == job.table or self.promote(job.table, job.target):
+            return msgspec.structs.replace(job, state="done")
+        current = self.successor(job.table)
+        if current == job.target:
+            return job
+        return msgspec.structs.replace(job, state="done" if current is None else "cancelled")
 
     def reindex(
         self, table: str, keys: Iterable[str], *, progress: Callable[[ApplyResult], None] | None = None

@@ -123,13 +123,15 @@ class Turn:
 
     def _after_pass(self) -> Step:
         job, now = self.job, self._means.runtime.now()
+        stays = job.target == job.table
         by_report = job.inventory is not None and job.number == 1  # which names objects that are gone
-        if job.left == 0 and not by_report:
-            return self._end()
-        depth = self._queue.depth()
-        if depth.visible or (depth.hidden and now < job.sent_at + PATIENCE_S):
-            return "waits"
-        if by_report and job.target == job.table:
+        found_all = job.left == 0 and not by_report
+        # What was uploaded meanwhile is in the queue. It should be in a successor before that takes the table's place.
+        if not (found_all and (stays or job.due == 0)):
+            depth = self._queue.depth()
+            if depth.visible or (depth.hidden and now < job.sent_at + PATIENCE_S):
+                return "waits"
+        if found_all or (by_report and stays):
             return self._end()
         following = job.next_pass(now)
         if following.stalled >= STALLED_MAX:

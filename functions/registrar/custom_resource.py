@@ -24,8 +24,8 @@ def register(
     tables: Iterable[TableDefinition],
     event: CloudFormationCustomResourceEvent,
 ) -> None:
-    """Commits every definition, has views built that were added to rows, and drops the tables that are gone from the
-    deployment.
+    """Commits every definition, has what it changed built (views from rows, successors by a backfill), and drops the
+    tables that are gone from the deployment.
 
     Nothing happens on deletion: the index stays as readable as its bucket.
     """
@@ -33,12 +33,16 @@ def register(
         return
     managed_by = event.resource_properties["ManagedBy"]
     names = set()
+    building = False
     for table in tables:
         engine.define(table, managed_by=managed_by)
         maintenance.ask(engine, table.name)
+        building = engine.follow_successor(table.name) is not None or building
         names.add(table.name)
     for name in sorted(set(event.old_resource_properties.get("Tables", ())) - names):
         engine.drop_table(name, managed_by=managed_by)
+    if building:
+        backfiller.wake()
 
 
 def respond(event: CloudFormationCustomResourceEvent, error: Exception | None) -> None:

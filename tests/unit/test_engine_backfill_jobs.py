@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from itertools import pairwise
 from typing import Any
 
@@ -51,7 +51,8 @@ class Queue:
     def work_off(self, engine: Engine, messages: int = 10**9) -> None:
         for _ in range(min(messages, len(self.visible))):
             table, due = self.visible.pop(0)
-            assert not engine.apply(table, [Event(listed.key, size=listed.size) for listed in due]).failed
+            with nullcontext() if table == "orders" else suppress(TableNotFoundError):  # as the indexer does
+                assert not engine.apply(table, [Event(listed.key, size=listed.size) for listed in due]).failed
 
 
 class Deployed(Bench):
@@ -452,7 +453,7 @@ def test_a_job_is_small_and_readable() -> None:
     assert plain.keys() == {"id", "table", "target", "started_at", "updated_at", "write", "cursor"}
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(30))
 def test_any_schedule_ends_in_a_rebuild(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Turns that end or crash anywhere, two of them at once, commands, indexers that crash after a commit or before it,
     messages handed out twice and in any order, uploads and deletions meanwhile with late events.

@@ -1,0 +1,248 @@
+"""Deployed backfills of a successor: a changed definition is read in by turns, beside traffic, and takes over by itself."""
+
+from __future__ import annotations
+
+import random
+from contextlib import nullcontext, suppress
+from typing import Any
+
+import pytest
+from enginekit import DEFINITION, TINY, TestRuntime, contents, documents
+from test_engine_backfill_jobs import Deployed
+
+from bucketdex.definition import TableDefinition
+from bucketdex.engine import Engine, Event, Settings, turn, walk
+from bucketdex.errors import BackfillError, TableNotFoundError
+from bucketdex.storage import open_index_store
+from bucketdex.views import BlockCache, Snapshot
+
+PAGE = 4
+
+
+def changed(**fields: Any) -> TableDefinition:
+    plain: dict[str, Any] = DEFINITION.to_dict()
+    return TableDefinition.from_dict("orders", plain | {"fields": plain["fields"] | fields})
+
+
+FLOATS = changed(items="float")
+MORE = changed(items="float", note="string")
+
+
+@pytest.fixture(autouse=True)
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walk, "PAGE_KEYS", PAGE)
+
+
+class Redefined(Deployed):
+    """A deployed bench whose objects are indexed by the first definition."""
+
+    def __init__(self, objects: int = 14, seed: int = 1) -> None:
+        super().__init__(objects, seed)
+        for item in list(self.data.list("orders/")):
+            self.apply(item.key)
+
+    def register(self, definition: TableDefinition) -> None:
+        """What a deployment does."""
+        self.engine.define(definition, managed_by="Shop")
+        self.engine.follow_successor("orders")
+
+    def now(self) -> dict[str, Any]:
+        manifest = self.engine.load("orders").manifest
+        definition = TableDefinition.from_dict("orders", manifest.definition)
+        return contents(Snapshot(self.index, manifest, definition, BlockCache()))
+
+    def anew(self, definition: TableDefinition) -> dict[str, Any]:
+        index = open_index_store("memory://")
+        fresh = Engine(index, self.data, TestRuntime(99), settings=Settings())
+        fresh.define(definition)
+        keys = [listed.key for listed in self.data.list("orders/")]
+        if keys:
+            assert not fresh.apply("orders", [Event(key) for key in keys]).failed
+        return contents(Snapshot(index, fresh.load("orders").manifest, definition, BlockCache()))
+
+
+def test_a_changed_field_is_read_in_and_takes_over() -> None:
+    bench = Redefined(14)
+    bench.register(FLOATS)
+    before = bench.now()
+    job = bench.job()
+    assert (job.table, job.target, job.state) == ("orders", bench.engine.successor("orders"), "running")
+    bench.turn()
+    assert {table for table, _ in bench.queue.visible} == {job.target}
+    assert bench.now() == before, "queries go on with the old definition"
+    assert bench.run().state == "done"
+    assert bench.engine.successor("orders") is None
+    assert bench.engine.load("orders").manifest.definition == FLOATS.to_dict()
+    assert bench.now() == bench.anew(FLOATS)
+
+
+def test_deploying_again_leaves_it_alone_and_another_change_begins_anew() -> None:
+    bench = Redefined(14)
+    bench.register(FLOATS)
+    bench.turn(2)
+    first = bench.job()
+    bench.register(FLOATS)
+    assert bench.job() == first
+    bench.register(MORE)
+    second = bench.job()
+    assert (second.id != first.id, second.cursor, second.target) == (True, None, bench.engine.successor("orders"))
+    assert bench.run().state == "done"  # among its pages are those of the one that was given up
+    assert bench.now() == bench.anew(MORE)
+    assert bench.engine.follow_successor("orders") is None
+
+
+def test_going_back_ends_it() -> None:
+    bench = Redefined(14)
+    bench.register(FLOATS)
+    bench.turn(2)
+    bench.register(DEFINITION)
+    assert bench.engine.successor("orders") is None and bench.job().state == "cancelled"
+    bench.queue.work_off(bench.engine)
+    assert bench.turn() == [] and bench.now() == bench.anew(DEFINITION)
+
+
+def test_a_prefix_is_not_enough_for_it_and_a_start_is_of_it() -> None:
+    bench = Redefined(14)
+    bench.engine.define(FLOATS)
+    with pytest.raises(BackfillError, match="a prefix is not enough"):
+        bench.engine.start_backfill("orders", prefix="orders/00")
+    assert bench.engine.start_backfill("orders").target == bench.engine.successor("orders")
+
+
+def test_uploads_meanwhile_are_there_when_it_takes_over() -> None:
+    """Their events are late: pages bring them, before it takes over, or its table would lack what it had before."""
+    bench = Redefined(6)
+    bench.register(FLOATS)
+    bench.engine.jobs.change("orders", lambda job: _began(job, bench.runtime.clock - 7_200))
+    bench.put("orders/000", documents(bench.random, 2))
+    bench.put("orders/young", documents(bench.random, 2))
+    for _ in range(10):
+        bench.turn()
+        if bench.job().is_over:
+            break
+        assert bench.engine.successor("orders") is not None
+        bench.queue.work_off(bench.engine)
+    assert bench.job().state == "done"
+    assert bench.now() == bench.anew(FLOATS)
+
+
+def _began(job: Any, at: float) -> Any:
+    import msgspec
+
+    return msgspec.structs.replace(job, started_at=at)
+
+
+def test_it_waits_for_views_that_are_still_built() -> None:
+    bench = Redefined(14)
+    bench.register(FLOATS)
+    bench.turn(2)
+    bench.queue.work_off(bench.engine)
+    plain: dict[str, Any] = FLOATS.to_dict()
+    indexed = TableDefinition.from_dict("orders", plain | {"indexes": plain["indexes"] | {"by_country": ["country"]}})
+    bench.register(indexed)
+    for _ in range(5):
+        bench.turn()
+        bench.queue.work_off(bench.engine)
+    successor = bench.engine.successor("orders")
+    assert bench.job().state == "running" and successor == bench.job().target
+    bench.engine.compact(successor, mode="tiered")
+    assert bench.run().state == "done"
+    assert bench.now() == bench.anew(indexed)
+
+
+def test_a_turn_that_dies_after_the_swap_is_finished_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Redefined(6)
+    bench.register(FLOATS)
+    bench.turn()
+    bench.queue.work_off(bench.engine)
+
+    class CrashError(Exception):
+        pass
+
+    promote = bench.engine.promote
+
+    def dies(table: str, successor: str) -> bool:
+        assert promote(table, successor)
+        raise CrashError
+
+    with monkeypatch.context() as patch, pytest.raises(CrashError):
+        patch.setattr(bench.engine, "promote", dies)
+        bench.turn()
+    assert bench.job().state == "running" and bench.engine.successor("orders") is None
+    assert bench.run().state == "done"
+    assert bench.now() == bench.anew(FLOATS)
+
+
+@pytest.mark.parametrize("seed", range(14))
+def test_any_schedule_ends_in_a_rebuild_by_the_last_definition(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turns that end or crash anywhere, two at once, deployments that change their mind, messages in any order and
+    twice, uploads and deletions with late events, compactions and sweeps; whatever an event brought stays.
+    """
+    r = random.Random(seed)
+    monkeypatch.setattr(turn, "AHEAD_MAX", r.choice([1, 3, 400]))
+    bench = Redefined(r.randrange(16), seed)
+    other = Engine(bench.index, bench.data, TestRuntime(seed + 1), settings=TINY)
+    other._means.runtime.clock = bench.runtime.clock  # type: ignore[attr-defined]
+    events: list[str] = []
+
+    class CrashError(Exception):
+        pass
+
+    def meanwhile() -> None:
+        if r.random() < 0.15:
+            raise CrashError
+        if r.random() < 0.2:
+            bench.queue.before_send = lambda: None
+            other.continue_backfills(bench.queue, in_time=iter([True, True, False]).__next__)
+            bench.queue.before_send = meanwhile
+
+    def apply(key: str) -> None:
+        r.choice([bench.engine, other]).apply("orders", [Event(key)])
+        known = {line for line in bench.now()["objects"] if b'"%s"' % key.encode() in line}
+        there = any(item.key == key for item in bench.data.list(key))
+        assert bool(known) == there, f"{key}: its event has been applied"
+
+    bench.register(FLOATS)
+    for _ in range(50):
+        act = r.random()
+        bench.queue.before_send = meanwhile
+        if act < 0.4:
+            with suppress(CrashError):
+                bench.turn(r.randrange(6))
+        elif act < 0.6 and bench.queue.visible:
+            spot = r.randrange(len(bench.queue.visible))
+            table, due = bench.queue.visible[spot]
+            if r.random() < 0.8:  # else it crashes after the commit, and the message comes back
+                bench.queue.visible.pop(spot)
+            with nullcontext() if table == "orders" else suppress(TableNotFoundError):  # as the indexer does
+                r.choice([bench.engine, other]).apply(table, [Event(listed.key) for listed in due])
+        elif act < 0.75:
+            key = f"orders/{r.randrange(20):03d}"
+            if r.random() < 0.7:
+                bench.put(key, documents(r, r.randrange(3)))
+            else:
+                bench.data.delete_many([key])
+            events.append(key)
+        elif act < 0.9 and events:
+            apply(events.pop(r.randrange(len(events))))
+        elif act < 0.93:
+            bench.register(r.choice([FLOATS, MORE, DEFINITION]))
+        else:
+            bench.engine.compact("orders", mode="tiered")
+            bench.engine.sweep("orders")
+        bench.runtime.clock += r.choice([0, 1, 30])
+    bench.queue.before_send = lambda: None
+    last = r.choice([FLOATS, MORE])
+    bench.register(last)
+    for key in events:
+        apply(key)
+    for _ in range(100):
+        if bench.job().is_over:
+            break
+        bench.runtime.clock += 60
+        bench.turn()
+        bench.queue.work_off(bench.engine)
+    bench.queue.work_off(bench.engine)
+    assert bench.job().state in ("done", "cancelled"), bench.job()
+    assert bench.engine.load("orders").manifest.definition == last.to_dict()
+    assert bench.now() == bench.anew(last)
