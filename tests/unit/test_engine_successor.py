@@ -138,8 +138,11 @@ def test_a_table_answers_as_before_until_its_successor_takes_over(definition: Ta
     bench.put("orders/1", documents(random.Random(5), 2))
     bench.put("orders/5", documents(random.Random(6), 40))  # streamed
     bench.apply("orders/1", "orders/5")
-    assert live_contents(bench) == rebuilt(bench, DEFINITION)
+    assert live_contents(bench) == (during := rebuilt(bench, DEFINITION))
+    reading = bench.snapshot()
     bench.engine.build_successor("orders")
+    bench.engine.sweep("orders")
+    assert contents(reading) == during  # whoever reads it can end
     manifest = bench.engine.load("orders").manifest
     assert (manifest.successor, manifest.definition, manifest.revision) == (None, definition.to_dict(), revision + 1)
     assert live_contents(bench) == rebuilt(bench, definition)
@@ -180,7 +183,8 @@ def test_defining_again_goes_on_with_a_successor_gives_it_up_or_replaces_it() ->
     assert not bench.engine.promote("orders", name)  # an index is still being built
     bench.engine.compact(name, "by_customer", mode="tiered")
     assert bench.engine.define(NARROW).manifest.successor not in (None, name)
-    assert bench.engine.load(name).manifest.state == "dropped"
+    tombstone = bench.engine.load(name).manifest
+    assert tombstone.state == "dropped" and not referenced(tombstone)
     assert bench.engine.define(FEWER_VIEWS).manifest.successor is None
     bench.engine.define(NEW)
     bench.engine.abandon("orders")
@@ -211,8 +215,10 @@ def test_generations_before_the_swap_are_past_and_those_after_it_are_not() -> No
     manifest = bench.engine.load("orders").manifest
     assert contents(Snapshot(bench.index, manifest, NEW, BlockCache(), at=generation)) == after
     for at in (1, generation - 1):
-        with pytest.raises(SnapshotExpiredError):
-            contents(Snapshot(bench.index, manifest, NEW, BlockCache(), at=at))
+        snapshot = Snapshot(bench.index, manifest, NEW, BlockCache(), at=at)
+        for view in manifest.views:
+            with pytest.raises(SnapshotExpiredError):
+                list(snapshot.scan(view, None, None))
 
 
 def test_more_unfolded_deltas_than_there_were_generations() -> None:
@@ -354,6 +360,7 @@ def test_files_that_a_successor_compacted_away_while_it_was_promoted_are_not_mis
         rival.sweep(name)
 
     bench.engine.compact(name, mode="full")
+    bench.put("orders/1", documents(random.Random(1), 3))
     bench.apply("orders/1")
     store.at(0, "put", collect, of="tables/orders/")
     assert bench.engine.promote("orders", name)
@@ -368,6 +375,8 @@ def test_a_late_maintainer_of_a_successor_deletes_nothing_of_the_table(monkeypat
     assert name is not None
     bench.engine.backfill(name, rate=1)
     bench.engine.compact(name, "records", mode="tidy", in_time=interrupted(1))
+    bench.put("orders/1", documents(random.Random(1), 3))
+    bench.apply("orders/1")
     monkeypatch.setattr(Successors, "bury", lambda *_: None)
     assert bench.engine.promote("orders", name)
     monkeypatch.undo()
@@ -418,15 +427,15 @@ def test_a_sweep_that_takes_a_new_successor_for_forsaken_makes_its_announcer_sta
     assert live_contents(bench) == rebuilt(bench, NEW)
 
 
-@pytest.mark.parametrize("place", range(2))
-def test_a_sweep_leaves_a_successor_alone_that_is_announced_meanwhile(place: int) -> None:
-    """It had looked at it before."""
+@pytest.mark.parametrize("looks_after", ["announcer", "define", "rebuild"])
+@pytest.mark.parametrize(("place", "kind"), [(0, "get"), (0, "put"), (1, "put")])
+def test_a_sweep_leaves_a_successor_alone_that_is_announced_meanwhile(place: int, kind: str, looks_after: str) -> None:
+    """Before it looked at it, or before it looked at the table, or after both."""
     bench, store, rival = bench_of(20)
     manifests = ManifestStore(store, bench.runtime)
+    store.at(0, "put", crash, of="tables/orders/")
     with pytest.raises(Crash):
-        store.at(0, "put", crash, of="tables/orders/")
         rival.define(NEW)
-    store.crossed = None
     [listed] = list(bench.index.list(successors_prefix("orders")))
     name = listed.key.split("/")[1]
 
@@ -435,14 +444,39 @@ def test_a_sweep_leaves_a_successor_alone_that_is_announced_meanwhile(place: int
         new = replacement(base.manifest, "definition", bench.runtime, TINY)
         new.successor = name
         manifests.swap(base, new)
-        assert Successors(manifests, bench.runtime, TINY).hold(name)
+        if looks_after == "announcer":
+            assert Successors(manifests, bench.runtime, TINY).hold(name)
+        elif looks_after == "define":
+            assert rival.define(NEW).manifest.successor == name
+        else:
+            assert rival.rebuild("orders") == name
+        bench.runtime.clock += 2 * TINY.grace_seconds
 
     bench.runtime.clock += 2 * TINY.grace_seconds
-    store.at(place, "put", announce)
+    store.at(place, kind, announce, of=successors_prefix("orders") if kind == "get" else "tables/")
     bench.engine.sweep("orders")
-    assert store.crossed is None and bench.engine.load(name).manifest.state == "live"
+    assert store.crossed is None
+    assert bench.engine.load(name).manifest.state == "live"
     bench.engine.build_successor("orders")
     assert live_contents(bench) == rebuilt(bench, NEW)
+
+
+def test_a_table_dropped_while_its_successor_is_announced_is_defined_from_nothing() -> None:
+    bench, store, rival = bench_of(22)
+    store.at(0, "put", lambda: rival.drop_table("orders"), of="tables/orders/")
+    manifest = bench.engine.define(NEW).manifest
+    assert (manifest.state, manifest.definition, manifest.successor) == ("live", NEW.to_dict(), None)
+    assert leftovers(bench) == []
+
+
+def test_a_tombstone_stays_one() -> None:
+    bench, store, rival = bench_of(23)
+    name = bench.engine.define(NEW_FEWER).manifest.successor
+    assert name is not None
+    store.at(0, "put", lambda: rival.abandon("orders"), of=successors_prefix("orders"))
+    bench.engine.define(NEW)
+    assert bench.engine.load(name).manifest.state == "dropped"
+    assert bench.engine.successor("orders") not in (None, name)
 
 
 # Crashes
