@@ -27,17 +27,20 @@ class MaintenanceQueue:
         self._client, self._runtime, self._url = client, runtime, url
 
     def ask(self, engine: Engine, table: str) -> None:
-        """Names the views of the table that are due. One GET of the manifest, and a request for each ten views."""
+        """Names the views that are due, of the table and of its successor. One GET of each manifest, and a request for
+        each ten views.
+        """
         period = int(self._runtime.now() // REPEAT_S)
         with only_logged("the compactor was not told"):
+            due = [(manifest.table, view) for manifest in engine.manifests(table) for view in engine.debt(manifest)]
             entries: list[SendMessageBatchRequestEntryTypeDef] = [
                 {
                     "Id": str(number),
-                    "MessageBody": json.dumps({"table": table, "view": view}),
-                    "MessageGroupId": _name(table, view),
-                    "MessageDeduplicationId": _name(table, view, str(period)),
+                    "MessageBody": json.dumps({"table": name, "view": view}),
+                    "MessageGroupId": _name(name, view),
+                    "MessageDeduplicationId": _name(name, view, str(period)),
                 }
-                for number, view in enumerate(engine.debt(engine.load(table).manifest))
+                for number, (name, view) in enumerate(due)
             ]
             for some in tens(entries):
                 self._client.send_message_batch(QueueUrl=self._url, Entries=some)

@@ -122,7 +122,7 @@ def reindex(
 
 def _remedy(view: str) -> str:
     if view == "objects":
-        return "it disagrees with records: drop the table, define it again and backfill it"
+        return "it disagrees with records: rebuild the table"
     return f"take {view.partition('.')[0]} out of the definition and put it back, which builds it anew"
 
 

@@ -78,8 +78,16 @@ class Database:
         return sorted(live)
 
     def create_table(self, definition: TableDefinition) -> Table:
-        """Makes the table be as defined, in this process; idempotent. ManagedByStackError where a stack manages it."""
-        self._context.engine.create_table(definition)
+        """Makes the table be as defined, in this process; idempotent. New indexes and summaries are built before it
+        returns. Where fields or source are changed and the table has objects, it reads all of them again into a second
+        table, which then takes this one's place (`Table.rebuild`): that needs the data bucket. ManagedByStackError
+        where a stack manages it.
+        """
+        engine = self._context.engine
+        if engine.define(definition).manifest.successor is not None:
+            _ = self._context.data
+        engine.create_table(definition)
+        self._context.session.forget(definition.name)
         return self.table(definition.name)
 
     def drop_table(self, name: str) -> None:

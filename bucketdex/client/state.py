@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from bucketdex.client.context import Context
+from bucketdex.errors import TableNotFoundError
 from bucketdex.query.access import KeyRange
 from bucketdex.query.reader import Reader
 from bucketdex.storage import GetRequest
@@ -31,6 +32,7 @@ def table_status(context: Context, table: str) -> dict[str, Any]:
             "objects": reader.snapshot.count(OBJECTS, None, None),
             "rows": reader.snapshot.count(RECORDS, None, None),
             "rejects": reader.snapshot.count(REJECTS, None, None),
+            "successor": None if manifest.successor is None else _successor(context, manifest.successor),
             "live_deltas": len(manifest.deltas),
             "views": {
                 name: {
@@ -45,6 +47,18 @@ def table_status(context: Context, table: str) -> dict[str, Any]:
         }
 
     return context.session.read(table, lambda _: (None, []), read)
+
+
+def _successor(context: Context, name: str) -> dict[str, Any]:
+    """What is known of a table that is being built; its count only while it is there. Costs as `status` does."""
+    try:
+        return context.session.read(
+            name,
+            lambda _: (None, []),
+            lambda reader, _: {"name": name, "objects": reader.snapshot.count(OBJECTS, None, None)},
+        )
+    except TableNotFoundError:  # it took the table's place just now
+        return {"name": name, "objects": None}
 
 
 def reject_rows(context: Context, table: str, key: str | None) -> Iterator[dict[str, Any]]:

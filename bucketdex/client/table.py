@@ -114,7 +114,9 @@ class Table:
         return list(reject_rows(self._context, self.name, key))
 
     def status(self) -> dict[str, Any]:
-        """The generation and how many objects, rows and rejects it has; what waits for compaction, view by view."""
+        """The generation and how many objects, rows and rejects it has; what waits for compaction, view by view;
+        while the table is being rebuilt, the name and objects so far of the `successor` that takes its place.
+        """
         return table_status(self._context, self.name)
 
     def changes(self, since: int) -> Changes:
@@ -216,6 +218,20 @@ class Table:
         request.
         """
         return BackfillJob(self._context, self.name)
+
+    def rebuild(self, *, rate: float | None = None, progress: Callable[[Backfilled], None] | None = None) -> None:
+        """Builds the table anew from its objects, in this process, beside itself, and swaps it in: nothing is answered
+        from the half of it. Goes on with a rebuild that is under way, such as one for a changed field.
+
+        It may run beside uploads, on a table that a stack manages too, and be stopped and run again. `rate` is in
+        objects a second. Pages and `changes(since)` from before the swap are expired after it.
+        Cost: as `backfill` of all objects; while it runs, each upload is indexed twice. BucketdexError, with the table
+        as it was, where objects can't be read.
+        """
+        _ = self._context.data
+        self._context.engine.rebuild(self.name)
+        self._context.engine.build_successor(self.name, rate=rate, progress=progress)
+        self._context.session.forget(self.name)
 
     def verify(
         self,

@@ -234,6 +234,12 @@ class Engine:
         """The manifest as it is now. TableNotFoundError when there never was such a table."""
         return self._manifests.load(table)
 
+    def manifests(self, table: str) -> list[Manifest]:
+        """The table's manifest, and that of its successor where it has one. A GET each."""
+        live = self.load(table).manifest
+        successor = self._successors.of(live)
+        return [live] if successor is None else [live, successor.manifest]
+
     def debt(self, manifest: Manifest) -> list[str]:
         """The names of the views that are due for compaction."""
         return [

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import TypeVar
 
-from bucketdex.errors import QueryError, SnapshotExpiredError, StorageError, TableNotFoundError
+from bucketdex.errors import BucketdexError, QueryError, SnapshotExpiredError, StorageError, TableNotFoundError
 from bucketdex.query.reader import Known, Reader
 from bucketdex.runtime import Runtime
 from bucketdex.storage import CountingStore, GetRequest, Got, ManifestStore, ObjectStore
@@ -39,7 +39,7 @@ class Session:
 
         `prepare` plans and names the requests it will need. One round trip with a manifest in memory that still holds,
         where those requests are among it; a changed one is a second look. TableNotFoundError for a missing or dropped
-        table.
+        table. A QueryError says so where the table that is being built in this one's place would do.
         """
         store = CountingStore(self.store)
         with self._lock:
@@ -60,7 +60,7 @@ class Session:
             _keep(reader, requests, answers)
             return self._prepared(Reader(store, newest, self._cache, at), prepare)
         if problem is not None:
-            raise problem
+            raise self._explained(reader, prepare, problem)
         reader.snapshot.warm(requests, answers)
         return reader, prepared
 
@@ -88,7 +88,25 @@ class Session:
             self._known.pop(table, None)
 
     def _prepared(self, reader: Reader, prepare: Prepare[T]) -> tuple[Reader, T]:
-        return reader, prepare(reader)[0]
+        try:
+            return reader, prepare(reader)[0]
+        except QueryError as error:
+            raise self._explained(reader, prepare, error) from error
+
+    def _explained(self, reader: Reader, prepare: Prepare[T], error: Exception) -> Exception:
+        """The error, or one that says that the table's successor will answer. One GET where there is one."""
+        name = reader.known.manifest.successor
+        if name is None or not isinstance(error, QueryError):
+            return error
+        try:
+            answer = self.store.get_many([self._manifests.request(name)])[0]
+            later = Known(self._manifests.received(name, answer))
+            prepare(Reader(CountingStore(self.store), later, self._cache))
+        except (BucketdexError, KeyError):
+            return error
+        return type(error)(
+            f"{error} (the table is being rebuilt, and will answer this once status() tells of no successor)"
+        )
 
     def _received(self, table: str, answer: Got | StorageError, known: Known | None = None) -> Known:
         """What the answer to the manifest's request means: `known` itself, or a newer one, kept for the next query."""

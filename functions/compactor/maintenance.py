@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from bucketdex.engine import Engine
+from bucketdex.errors import TableNotFoundError
 from functions.observability import logger
 
 
 def compact(engine: Engine, table: str, view: str, *, time_left: Callable[[], bool]) -> int:
-    """Does what is due for one view, in steps, until time runs out; how many steps landed. None if none is due."""
-    return engine.compact(table, view, mode="tiered", in_time=time_left)
+    """Does what is due for one view, in steps, until time runs out; how many steps landed. None if none is due, or the
+    table was a successor and is gone.
+    """
+    try:
+        return engine.compact(table, view, mode="tiered", in_time=time_left)
+    except TableNotFoundError:
+        return 0
 
 
 def maintain(engine: Engine, table: str, *, time_left: Callable[[], bool]) -> int:
-    """Compacts the table's views over their bounds and deletes what is past its grace period; how many steps landed.
+    """Compacts the views over their bounds, of the table and of its successor, and deletes what is past its grace
+    period; how many steps landed.
 
     Stops before the next view when time runs out: the schedule comes round again.
     """
     steps = 0
-    for view in engine.debt(engine.load(table).manifest):
-        if not time_left():
-            return steps
-        steps += compact(engine, table, view, time_left=time_left)
-    engine.collect(table)
+    for manifest in engine.manifests(table):
+        for view in engine.debt(manifest):
+            if not time_left():
+                return steps
+            steps += compact(engine, manifest.table, view, time_left=time_left)
+        with suppress(TableNotFoundError):  # of a successor
+            engine.collect(manifest.table)
     return steps
 
 

@@ -334,6 +334,29 @@ def test_the_compactor_folds_what_it_is_asked_to(environment: None) -> None:
     assert indexer.engine.debt(indexer.engine.load("orders").manifest) == []
 
 
+def test_a_successor_is_indexed_and_maintained_like_its_table(environment: None) -> None:
+    indexer = deploy("indexer", EngineSettings(debt_deltas=2, grace_seconds=-1.0))
+    indexer.engine.define(ORDERS)
+    indexer.data.put("orders/0", b'{"id": "a", "amount": 1}\n')
+    indexer.send(created("orders/0"))
+    name = indexer.engine.rebuild("orders")
+    for number in range(6):
+        indexer.data.put(f"orders/{number}", b'{"id": "a", "amount": 2}\n')
+        indexer.send(created(f"orders/{number}"))
+    asked = [json.loads(entry["MessageBody"]) for entry in indexer.sqs.sent]
+    assert {"table": name, "view": "by_amount"} in asked
+    compactor = deploy("compactor", engine=indexer.engine, index=indexer.index)
+    compactor.call(SCHEDULED)
+    compactor.call(SCHEDULED)
+    manifest = indexer.engine.load(name).manifest
+    assert manifest.views["by_amount"].runs and not indexer.engine.debt(manifest)
+    assert not manifest.garbage
+    assert indexer.engine.promote("orders", name)
+    compactor.index.delete_many([f"tables/{name}/manifest.json"])
+    message = sqs_record({"table": name, "view": "by_amount"})
+    assert compactor.send(message | {"attributes": {**message["attributes"], "MessageGroupId": "g"}}) == []
+
+
 def test_compaction_stops_when_time_runs_out(environment: None) -> None:
     indexer = deploy("indexer", EngineSettings(debt_deltas=0))
     indexer.engine.define(ORDERS)
