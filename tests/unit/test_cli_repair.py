@@ -121,7 +121,7 @@ def test_a_wrong_view_is_named(run: Any, bench: Bench, monkeypatch: pytest.Monke
     assert code == 1 and json.loads(out)["views"] == {"revenue.customer": "3 rows instead of 4", "objects": "bad"}
     first, second = err.splitlines()
     assert first.startswith("view revenue.customer: 3 rows instead of 4; take revenue out")
-    assert second.startswith("view objects: bad; ") and "backfill" in second
+    assert second.startswith("view objects: bad; ") and "rebuild" in second
     assert run("verify", "orders")[0] == 0, "without --deep views aren't read"
 
 
