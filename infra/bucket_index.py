@@ -30,6 +30,8 @@ REGISTRAR_TIMEOUT = cdk.Duration.minutes(2)
 BATCHING_WINDOW = cdk.Duration.seconds(2)
 MAINTENANCE_INTERVAL = cdk.Duration.minutes(15)
 BACKFILL_INTERVAL = cdk.Duration.minutes(15)
+ERASE_WITHIN = cdk.Duration.days(7)
+ERASE_WITHIN_MIN = cdk.Duration.hours(4)
 COMPACTIONS_AT_ONCE = 4
 MEMORY_MB = 1769  # the memory at which Lambda gives one whole core
 BACKFILLER_MEMORY_MB = 512  # it waits most of its time
@@ -54,6 +56,7 @@ class BucketIndex(Construct):
     verify_deep_sample: the share of objects that it also reads (0.01: one in a hundred).
     verify_repair: it applies the keys that differ.
     alarms: the topic to tell when messages were given up or wait too long, or a function fails; no alarms without it.
+    erase_within: the time in which a value that was deleted leaves the index's files; 4 hours or more.
 
     Reads no CDK context and no working directory: the same arguments give the same template anywhere.
     """
@@ -83,8 +86,12 @@ class BucketIndex(Construct):
         verify_deep_sample: float = 0.0,
         verify_repair: bool = False,
         alarms: sns.ITopic | None = None,
+        erase_within: cdk.Duration = ERASE_WITHIN,
     ) -> None:
         super().__init__(scope, id)
+        self._erase_seconds = int(erase_within.to_seconds())
+        if self._erase_seconds < ERASE_WITHIN_MIN.to_seconds():
+            raise ValueError(f"erase_within is {self._erase_seconds} seconds: the schedule keeps 4 hours or more")
         # Another stack may add notifications to a bucket made here; ours must not wipe them out.
         self.node.set_context(KEEP_NOTIFICATIONS_OF_OTHERS, True)
         self._bundle = build(tables, self.target)
@@ -300,7 +307,7 @@ class BucketIndex(Construct):
         return indexer
 
     def _compactor(self, maintenance: sqs.Queue) -> lambda_.Function:
-        compactor = self._function("compactor", TIMEOUT)
+        compactor = self._function("compactor", TIMEOUT, ERASE_SECONDS=str(self._erase_seconds))
         grant_index(self.index_bucket, compactor, write=True, delete=True)
         compactor.add_event_source(
             sources.SqsEventSource(

@@ -259,7 +259,8 @@ class Table:
 
     def compact(self, view: str | None = None, *, full: bool = False) -> None:
         """Folds a view's commits and runs, or all views': at most two runs each are left, with `full` one. Changes no
-        answer. QueryError where there is no view of that name.
+        answer. With `full`, nothing that was deleted is left in the files that are read from now on. QueryError where
+        there is no view of that name.
         """
         views = self._context.engine.load(self.name).manifest.views
         if view is not None and view not in views:

@@ -13,6 +13,7 @@ from bucketdex.runtime import Runtime
 from bucketdex.storage import Delta, Manifest, ManifestStore, ObjectStore, Run, SwapLostError, Versioned
 from bucketdex.storage.paths import (
     base_generation,
+    descriptors_prefix,
     is_successor,
     manifest_path,
     owner_of,
@@ -38,7 +39,9 @@ class Collector:
         self._manifests = ManifestStore(store, runtime)
 
     def collect(self, table: str) -> Collected:
-        """Deletes garbage past the grace period. Costs nothing but the manifest's GET when there is none."""
+        """Deletes garbage past the grace period, and the descriptors that named it. Costs nothing but the manifest's
+        GET when there is none.
+        """
         base = self._manifests.load(table)
         horizon = self._runtime.now() - self._settings.grace_seconds
         if not any(entry.removed_at < horizon for entry in base.manifest.garbage):
@@ -58,8 +61,17 @@ class Collector:
         dead = sorted(set(expired) - referenced(landed.manifest))
         if not self._may_delete(table):
             return Collected(expired=len(expired))
+        dead += self._dead_descriptors(landed.manifest) if base.manifest.descriptors else []
         self._store.delete_many(dead)
         return Collected(expired=len(expired), deleted=len(dead))
+
+    def _dead_descriptors(self, manifest: Manifest) -> list[str]:
+        """Those that neither this manifest nor a later one can name: a swap takes over only what its base names, and
+        writes the rest under its base's generation. A reader of an older manifest looks again. Costs a LIST.
+        """
+        listed = [entry.key for entry in self._store.list(descriptors_prefix(manifest.table))]
+        live = set(manifest.descriptors)
+        return [path for path in listed if path not in live and base_generation(path) < manifest.generation]
 
     def sweep(self, table: str) -> Collected:
         """Deletes files that nothing refers to, left by crashed or beaten writers.
@@ -74,7 +86,7 @@ class Collector:
 
         def change(current: Manifest) -> Manifest | None:
             new = replacement(current, "collection", self._runtime, self._settings)
-            new.floor = new.generation
+            new.floor, new.floor_at = new.generation, new.updated_at
             return new
 
         landed = land(self._manifests, self._runtime, self._settings, base, change)

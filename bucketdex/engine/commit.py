@@ -98,6 +98,7 @@ class Contribution:
     def __init__(self, store: ObjectStore, runtime: Runtime, settings: Settings, built: Built) -> None:
         self._store, self._runtime, self._settings = store, runtime, settings
         self._runs = dict(built.runs)
+        self._retracts = built.retracts
         self._body: EncodedFile | None = built.delta
         self._delta_file: FileEntry | None = None
 
@@ -106,12 +107,28 @@ class Contribution:
         below the floor.
         """
         new = replacement(base, "commit", self._runtime, self._settings, touched=touched, objects=objects)
+        if self._runs and self._retracts:  # of rows that may be in any delta so far
+            new.deltas = [
+                delta if delta.retracted_at else msgspec.structs.replace(delta, retracted_at=new.updated_at)
+                for delta in new.deltas
+            ]
         if self._body is not None:
             new.deltas.append(self._delta(base, new))
         for name, runs in self._runs.items():
             self._runs[name] = [self._above_floor(run, base, name) for run in runs]
-            new.views[name].runs.extend(msgspec.structs.replace(run, added=new.generation) for run in self._runs[name])
+            new.views[name].runs.extend(self._listed(run, new, new.views[name]) for run in self._runs[name])
         return new
+
+    def _listed(self, run: Run, new: Manifest, state: ViewState) -> Run:
+        """The run as the new manifest lists it. A summary's doesn't show whether anything was retracted."""
+        retracts = run.retracted or (state.kind == "summary" and self._retracts)
+        return msgspec.structs.replace(
+            run,
+            added=new.generation,
+            since=new.generation,
+            through=new.generation,
+            retracted_at=new.updated_at if retracts else 0.0,
+        )
 
     def _delta(self, base: Manifest, new: Manifest) -> Delta:
         assert self._body is not None
@@ -120,12 +137,23 @@ class Contribution:
         total = sum(len(delta.inline) for delta in base.deltas)
         if size <= self._settings.inline_bytes_max and total + size <= self._settings.inline_total_max:
             named = msgspec.structs.replace(entry, path=f"{manifest_path(base.table)}#{new.commit}")
-            return Delta(id=new.commit, added=new.generation, rows=entry.rows, bytes=size, file=named, inline=body)
+            return self._listed_delta(new, named, body)
         if self._delta_file is None or base_generation(self._delta_file.path) < base.floor:
             path = delta_path(base.table, base.generation, self._runtime.token())
             self._store.put(path, body)
             self._delta_file = msgspec.structs.replace(entry, path=path)
-        return Delta(id=new.commit, added=new.generation, rows=entry.rows, bytes=size, file=self._delta_file)
+        return self._listed_delta(new, self._delta_file)
+
+    def _listed_delta(self, new: Manifest, file: FileEntry, inline: bytes = b"") -> Delta:
+        return Delta(
+            id=new.commit,
+            added=new.generation,
+            rows=file.rows,
+            bytes=file.bytes,
+            file=file,
+            inline=inline,
+            retracted_at=new.updated_at if self._retracts else 0.0,
+        )
 
     def _above_floor(self, run: Run, base: Manifest, name: str) -> Run:
         """The run with every file that a sweep may delete written anew; a sweep commits its floor before it deletes."""

@@ -8,6 +8,7 @@ import msgspec
 
 from bucketdex.definition import TableDefinition
 from bucketdex.engine.commit import RedoEverythingError, replacement, rewrite_run
+from bucketdex.engine.erasure import oldest, scope
 from bucketdex.engine.garbage import move_inlined, retire_deltas, retire_runs
 from bucketdex.engine.land import land
 from bucketdex.engine.merging import MergeStep, merge_step
@@ -67,10 +68,11 @@ class Compactor:
         view = current_view(base.manifest, definition, name)
         if state.state == "building":
             return self._build(base, self._first_to_build(base.manifest, view, definition), definition)
+        now = self._runtime.now()
         live = [delta for delta in base.manifest.deltas if delta.added > state.folded]
-        if live and (mode != "tiered" or unfolded_debt(base.manifest, state, self._settings)):
+        if live and (mode != "tiered" or unfolded_debt(base.manifest, state, self._settings, now)):
             return self._fold(base, view, definition)
-        runs = choose_runs(state, self._settings, mode)
+        runs = choose_runs(state, self._settings, mode, now)
         return self._merge(base, view, definition, runs, in_time) if runs else None
 
     def _first_to_build(self, manifest: Manifest, view: View, definition: TableDefinition) -> View:
@@ -86,16 +88,25 @@ class Compactor:
         """The live deltas of the view become one run. Costs a GET a delta file and about two PUTs beside the swap."""
         snapshot = Snapshot(self._store, base.manifest, definition, self._cache)
         sink = self._sink(base.manifest, view)
-        before = base.manifest.views[view.name].folded
-        folded = fold_end(base.manifest, base.manifest.views[view.name], self._settings)
-        inputs = {delta.id for delta in base.manifest.deltas if before < delta.added <= folded}
+        state = base.manifest.views[view.name]
+        folded = fold_end(base.manifest, state, self._settings)
+        deltas = [delta for delta in base.manifest.deltas if state.folded < delta.added <= folded]
+        inputs = {delta.id for delta in deltas}
         sink.add(self._folded(view, definition, snapshot.delta_entries(view.name, folded)))
         run = sink.finish(base.manifest.generation + 1)
+        if run is not None:
+            retracts = view.kind == "summary" or run.retracted  # a summary's lines don't show it
+            run = msgspec.structs.replace(
+                run,
+                since=deltas[0].added,
+                through=folded,
+                retracted_at=oldest(delta.retracted_at for delta in deltas) if retracts else 0.0,
+            )
         moved = [move_inlined(self._store, self._runtime, base.manifest, view.name, folded)]
 
         def change(current: Manifest) -> Manifest | None:
             state = current.views.get(view.name)
-            if state is None or state.id != view.id or state.folded != before:
+            if state is None or state.id != view.id or state.folded != base.manifest.views[view.name].folded:
                 return None
             if not inputs <= {delta.id for delta in current.deltas}:  # a rebuilt table took the place of this one
                 return None
@@ -124,10 +135,11 @@ class Compactor:
         landed = 0
         output: Run | None = None
         inputs = runs
+        whole = scope(base.manifest, base.manifest.views[view.name], runs)
         for _ in range(STEPS_MAX):
             sink = self._sink(base.manifest, view)
             snapshot = Snapshot(self._store, base.manifest, definition, self._cache)
-            step = merge_step(snapshot, view, inputs, output, sink, self._settings)
+            step = merge_step(snapshot, view, inputs, output, sink, self._settings, whole)
             swapped = self._land_step(base, view, step)
             if swapped is None:
                 return landed
@@ -154,7 +166,8 @@ class Compactor:
             new = replacement(current, "compaction", self._runtime, self._settings)
             target = new.views[view.name]
             target.runs = [run for run in target.runs if run not in wanted]
-            rest[0] = [r for r in (step.remainder(run, new.generation) for run in step.inputs) if r is not None]
+            remainders = (step.remainder(run, new.generation, new.updated_at) for run in step.inputs)
+            rest[0] = [run for run in remainders if run is not None]
             target.runs += rest[0]
             output = None if step.output is None else self._listed(step.output, current, new, view)
             if output is not None:
@@ -212,7 +225,7 @@ class Compactor:
         sink = self._sink(base.manifest, view)
         sink.add(entries if view.kind == "summary" else cancel(entries))
         run = sink.finish(base.manifest.generation + 1)
-        return [] if run is None else [run]
+        return [] if run is None else [msgspec.structs.replace(run, through=base.manifest.generation)]
 
     def _land(self, base: Versioned, change: Callable[[Manifest], Manifest | None]) -> int:
         return int(land(self._manifests, self._runtime, self._settings, base, change) is not None)

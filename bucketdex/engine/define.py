@@ -168,6 +168,7 @@ class Definer:
             revision=1,
             log=[LogEntry(id=commit, generation=1, kind="definition", touched=None)],
             views={view.name: _fresh(view, 1, building=False) for view in views_of(definition)},
+            floor_at=self._runtime.now(),
             updated_at=self._runtime.now(),
         )
 

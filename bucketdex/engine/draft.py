@@ -50,10 +50,11 @@ class Change(msgspec.Struct):
 
 
 class Built(NamedTuple):
-    """What a draft comes to: a delta, or runs by view, or (after a redo) both."""
+    """What a draft comes to: a delta, or runs by view, or (after a redo) both; and whether any of it retracts."""
 
     delta: EncodedFile | None
     runs: dict[str, list[Run]]
+    retracts: bool
 
 
 class Draft:
@@ -67,6 +68,7 @@ class Draft:
         self._changes: dict[str, Change] = {}
         self._runs: dict[str, list[Run]] = {}
         self._size = 0
+        self._retracts = False
 
     @property
     def flushed(self) -> bool:
@@ -109,13 +111,13 @@ class Draft:
     def build(self) -> Built:
         """Small: one delta. Large, or partly in files already: runs, all in files."""
         if not self.flushed and self._size <= self._settings.delta_rows_max:
-            return Built(self._delta(), {})
+            return Built(self._delta(), {}, self._retracts)
         self._flush()
-        return Built(None, self._runs)
+        return Built(None, self._runs, self._retracts)
 
     def build_corrected(self) -> Built:
         """After `correct`: the runs as they are, everything in memory as the delta of the same commit."""
-        return Built(self._delta(), self._runs)
+        return Built(self._delta(), self._runs, self._retracts)
 
     def _own_manifest(self) -> Manifest:
         views = {
@@ -133,6 +135,7 @@ class Draft:
         if not self._changes:
             return
         stored = self._stored()
+        self._retracts |= any(min(weights, default=1) < 0 for _, weights in stored.values())
         batch = self._weighted(stored.pop(RECORDS, ([], [])))
         views = [current_view(self._base, self._definition, view.name) for view in views_of(self._definition)]
 
@@ -191,6 +194,7 @@ class Draft:
             weights += entries.weight_list()
         if not keys:
             return None
+        self._retracts |= min(weights) < 0
         writer = RunWriter(DELTA_VIEW, with_filter=False, file_bytes=2**40)
         writer.add(keys, lines, weights)
         (file,) = writer.finish()

@@ -15,6 +15,7 @@ from bucketdex.engine.changes import Means
 from bucketdex.engine.collect import Collected, Collector
 from bucketdex.engine.compact import Compactor
 from bucketdex.engine.define import Definer
+from bucketdex.engine.erasure import sweep_due
 from bucketdex.engine.events import ApplyResult, Event
 from bucketdex.engine.jobs import Job, JobStore
 from bucketdex.engine.policy import Mode, choose_runs, unfolded_debt
@@ -44,6 +45,7 @@ class Engine:
     ) -> None:
         runtime, settings = runtime or system_runtime(), settings or Settings()
         self.settings = settings
+        self._runtime = runtime
         means = Means(index, data, runtime, settings, cache or BlockCache(), ManifestStore(index, runtime))
         self._means, self._manifests = means, means.manifests
         self.jobs = JobStore(index, runtime)
@@ -117,10 +119,13 @@ class Engine:
         return sum(self._compactor.compact(table, name, mode, in_time=in_time) for name in names)
 
     def collect(self, table: str) -> Collected:
-        """Deletes files past their grace period; every `sweep_generations` also sweeps. Two GETs when idle."""
+        """Deletes files past their grace period; sweeps every `sweep_generations`, and four times in `erase_seconds`.
+        Two GETs when there is nothing to do.
+        """
         collected = self._collector.collect(table)
         manifest = self.load(table).manifest
-        if manifest.generation - manifest.floor > self.settings.sweep_generations:
+        crowded = manifest.generation - manifest.floor > self.settings.sweep_generations
+        if crowded or sweep_due(manifest, self.settings, self._runtime.now()):
             swept = self._collector.sweep(table)
             collected.deleted += swept.deleted
             collected.orphans += swept.orphans
@@ -242,10 +247,11 @@ class Engine:
 
     def debt(self, manifest: Manifest) -> list[str]:
         """The names of the views that are due for compaction."""
+        now = self._runtime.now()
         return [
             name
             for name, state in manifest.views.items()
             if state.state == "building"
-            or unfolded_debt(manifest, state, self.settings)
-            or choose_runs(state, self.settings, "tiered")
+            or unfolded_debt(manifest, state, self.settings, now)
+            or choose_runs(state, self.settings, "tiered", now)
         ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import NamedTuple
 
 import msgspec
 
+from bucketdex.engine.erasure import Scope, oldest
 from bucketdex.engine.runs import RunSink
 from bucketdex.engine.settings import Settings
 from bucketdex.storage import Run
@@ -24,8 +26,10 @@ class MergeStep(NamedTuple):
     output: Run | None
     end: str | None
 
-    def remainder(self, run: Run, generation: int) -> Run | None:
-        """What is left of an input after this step."""
+    def remainder(self, run: Run, generation: int, now: float) -> Run | None:
+        """What is left of an input after this step. Its first file still holds keys that are merged elsewhere, where
+        they may be retracted without it.
+        """
         if self.end is None:
             return None
         files = [file for file in run.files if file.last >= self.end]
@@ -42,14 +46,24 @@ class MergeStep(NamedTuple):
             weight=sum(file.weight for file in files),
             bytes=sum(file.bytes for file in files),
             retracted=min(run.retracted, rows),
+            retracted_at=oldest(each.retracted_at for each in self.inputs) or now,
         )
 
 
 def merge_step(
-    snapshot: Snapshot, view: View, inputs: list[Run], previous: Run | None, sink: RunSink, settings: Settings
+    snapshot: Snapshot,
+    view: View,
+    inputs: list[Run],
+    previous: Run | None,
+    sink: RunSink,
+    settings: Settings,
+    scope: Scope,
 ) -> MergeStep:
-    """Reads the inputs from where they start until `step_rows` rows were written. Memory: a few blocks a run."""
-    settle = _settler(snapshot, view, inputs, previous)
+    """Reads the inputs from where they start until `step_rows` rows were written. Memory: a few blocks a run.
+
+    `scope` is that of the whole merge, as its first step found it.
+    """
+    settle = _settler(snapshot, view, scope)
     written = 0
     end: str | None = None
     for batch in snapshot.merge(view.name, inputs, blocks_first=settings.merge_blocks):
@@ -61,7 +75,13 @@ def merge_step(
         if kept.keys:
             sink.add(kept)
     run = sink.finish(snapshot.manifest.generation + 1)
-    return MergeStep(inputs, previous, _joined(previous, run), end)
+    output = _joined(previous, run)
+    if output is not None:
+        retracts = view.kind == "summary" or output.retracted  # a summary's lines don't show it
+        output = msgspec.structs.replace(
+            output, since=scope.since, through=scope.through, retracted_at=scope.retracted_at if retracts else 0.0
+        )
+    return MergeStep(inputs, previous, output, end)
 
 
 def _joined(previous: Run | None, run: Run | None) -> Run | None:
@@ -79,35 +99,32 @@ def _joined(previous: Run | None, run: Run | None) -> Run | None:
 
 
 class _Settler:
-    """Replaces contested extremes by what the hidden summary says, and drops groups without rows: only where a run
-    holds all of the view.
+    """Drops groups without rows, puts what the hidden summary says in place of contested extremes, and forgets what was
+    retracted: from the key on from which a run holds all of the view.
     """
 
-    def __init__(self, snapshot: Snapshot, fold: SummaryFold) -> None:
-        self._snapshot, self._fold = snapshot, fold
+    def __init__(self, snapshot: Snapshot, fold: SummaryFold, whole_from: str) -> None:
+        self._snapshot, self._fold, self._whole_from = snapshot, fold, whole_from
 
     def batch(self, entries: Entries) -> Entries:
-        out = Entries([], [], None)
-        for key, line in zip(entries.keys, entries.lines, strict=True):
+        start = bisect_left(entries.keys, self._whole_from)
+        out = Entries(entries.keys[:start], entries.lines[:start], None)
+        for key, line in zip(entries.keys[start:], entries.lines[start:], strict=True):
             group, state = self._fold.decode(line)
             if state[0] == 0:
                 continue
-            if self._fold.contested(state):
+            if self._fold.has_retracted(state):
                 self._snapshot.settle(self._fold, group, state)
+                self._fold.forget_retracted(state)
                 line = self._fold.encode(group, state)
             out.keys.append(key)
             out.lines.append(line)
         return out
 
 
-def _settler(snapshot: Snapshot, view: View, inputs: list[Run], previous: Run | None) -> _Settler | None:
-    if view.kind != "summary":
+def _settler(snapshot: Snapshot, view: View, scope: Scope) -> _Settler | None:
+    if view.kind != "summary" or scope.whole_from is None:
         return None
-    state = snapshot.manifest.views.get(view.name)
-    if state is None:
+    if view.name not in snapshot.manifest.views:
         return None  # dropped since the step before
-    merged = {run.id for run in inputs} | ({previous.id} if previous else set())
-    unfolded = any(delta.added > state.folded for delta in snapshot.manifest.deltas)
-    if unfolded or {run.id for run in state.runs} != merged:
-        return None
-    return _Settler(snapshot, summary_fold(view, snapshot.definition))
+    return _Settler(snapshot, summary_fold(view, snapshot.definition), scope.whole_from)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import Literal
 
+from bucketdex.engine.erasure import fold_due, runs_to_erase
 from bucketdex.engine.settings import Settings
 from bucketdex.storage import Manifest, Run, ViewState
 
 Mode = Literal["tiered", "tidy", "full"]
 
 
-def unfolded_debt(manifest: Manifest, state: ViewState, settings: Settings) -> bool:
-    """Whether the live deltas of a view have passed a bound."""
+def unfolded_debt(manifest: Manifest, state: ViewState, settings: Settings, now: float) -> bool:
+    """Whether the live deltas of a view have passed a bound, in size or in age."""
     live = [delta for delta in manifest.deltas if delta.added > state.folded]
     return (
         len(live) > settings.debt_deltas
         or sum(delta.rows for delta in live) > settings.debt_rows
         or sum(len(delta.inline) for delta in live) > settings.debt_bytes
+        or fold_due(manifest, state, settings, now)
     )
 
 
@@ -32,16 +34,20 @@ def fold_end(manifest: Manifest, state: ViewState, settings: Settings) -> int:
     return manifest.generation
 
 
-def choose_runs(state: ViewState, settings: Settings, mode: Mode) -> list[Run]:
-    """The runs to merge into one; none when the view is in good shape.
+def choose_runs(state: ViewState, settings: Settings, mode: Mode, now: float) -> list[Run]:
+    """The runs to merge into one; none when the view is in good shape. In any mode those first whose retractions are
+    due.
 
     tiered: four of one size class and all smaller ones, or everything when too many rows are retractions: each row is
     rewritten about once a class.
-    tidy: leaves at most two runs, the smaller less than a quarter of the larger. full: leaves one.
+    tidy: leaves at most two runs, the smaller less than a quarter of the larger. full: leaves one, without retractions.
     """
+    due = runs_to_erase(state, settings, now)
+    if due:
+        return due
     runs = sorted(state.runs, key=lambda run: (run.rows, run.id))
     if len(runs) < 2:
-        return []
+        return [run for run in runs if mode == "full" and run.retracted_at]
     total = sum(run.rows for run in runs)
     retracted = sum(run.retracted for run in runs)
     if mode == "full" or retracted > settings.retracted_share * total:

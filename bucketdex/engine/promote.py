@@ -73,7 +73,10 @@ def promoted(live: Manifest, successor: Manifest, runtime: Runtime, settings: Se
         folded = moved(state.folded)
         new.views[name] = msgspec.structs.replace(
             state,
-            runs=[msgspec.structs.replace(run, added=new.generation) for run in state.runs],
+            runs=[
+                msgspec.structs.replace(run, added=new.generation, since=moved(run.since), through=moved(run.through))
+                for run in state.runs
+            ],
             folded=folded,
             folds=[(new.generation, folded)],  # of what was before, nothing can be read
         )

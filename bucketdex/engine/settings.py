@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
+
+ERASE_SECONDS_MIN: Final = 4 * 3600.0  # below, a schedule of a quarter of an hour leaves no time for a second try
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -33,6 +37,15 @@ class Settings(msgspec.Struct, frozen=True):
     merge_blocks: int = 16  # blocks a run that one round of a compaction reads at first
     sweep_generations: int = 512  # replacements of the manifest after which a collection also looks for orphans
     grace_seconds: float = 3600.0  # how long replaced files stay readable
+    erase_seconds: float = 7 * 86_400.0  # after which no file holds a value that was deleted; see docs/protocol.md
+
+    def __post_init__(self) -> None:
+        """ValueError when what was deleted could not be gone in time."""
+        if self.erase_seconds < max(ERASE_SECONDS_MIN, 4 * self.grace_seconds):
+            raise ValueError(
+                f"erase_seconds is {self.erase_seconds:g}: give it at least {ERASE_SECONDS_MIN:g}, "
+                f"and four times grace_seconds, which is {self.grace_seconds:g}"
+            )
 
 
 class Backoff:

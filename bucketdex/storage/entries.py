@@ -11,6 +11,7 @@ from bucketdex.errors import CorruptFileError, UpgradeRequiredError
 
 MANIFEST_FORMAT: Final = 1
 MANIFEST_READER: Final = 1  # the least version of this format that a reader must know
+ANY_GENERATION: Final = 2**63 - 1
 
 State = Literal["live", "dropped"]
 ViewStatus = Literal["ready", "building"]
@@ -37,7 +38,11 @@ class FileEntry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Run(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One sorted piece of a view. Keys below `start` are merged elsewhere; `retracted` rows have negative weight."""
+    """One sorted piece of a view. Keys below `start` are merged elsewhere; `retracted` rows have negative weight.
+
+    `since`, `through`: it holds rows of no commit before the one, nor after the other; the widest span, the default,
+    is never wrong. `retracted_at`: since when it may hold retracted values, at the earliest; 0: it holds none.
+    """
 
     id: str
     files: list[FileEntry]
@@ -48,12 +53,16 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     added_at: float = 0.0
     start: str | None = None
     retracted: int = 0
+    since: int = 0
+    through: int = ANY_GENERATION
+    retracted_at: float = 0.0
 
 
 class Delta(msgspec.Struct, frozen=True, omit_defaults=True):
     """The rows of one commit, not yet folded into every view: a file, or the same bytes inlined (base64 in JSON).
 
-    `part`: (offset, length) of the file's bytes within an object that holds those of several deltas.
+    `part`: (offset, length) of the file's bytes within an object that holds those of several deltas. `retracted_at`:
+    when it was committed, if it retracts anything, or when runs were that may retract its rows; else 0.
     """
 
     id: str
@@ -63,6 +72,7 @@ class Delta(msgspec.Struct, frozen=True, omit_defaults=True):
     file: FileEntry | None = None
     inline: Body = b""
     part: tuple[int, int] | None = None
+    retracted_at: float = 0.0
 
 
 class ViewState(msgspec.Struct, omit_defaults=True):
@@ -105,9 +115,10 @@ class Garbage(msgspec.Struct, frozen=True, omit_defaults=True):
 class Manifest(msgspec.Struct, omit_defaults=True):
     """All that a table's index is at one generation. Treat a loaded one as read-only: it is shared between threads.
 
-    `floor`: files below this base generation may be deleted when nothing refers to them. `descriptors`: paths of the
-    live objects that hold parts of this manifest in the bucket; `ManifestStore` fills and resolves them. `successor`:
-    the name of a table that is built beside this one to take its place; each commit here is made there first.
+    `floor`: files below this base generation may be deleted when nothing refers to them; `floor_at`: when it was raised
+    last. `descriptors`: paths of the live objects that hold parts of this manifest in the bucket; `ManifestStore` fills
+    and resolves them. `successor`: the name of a table that is built beside this one to take its place; each commit
+    here is made there first.
     """
 
     format: int
@@ -121,6 +132,7 @@ class Manifest(msgspec.Struct, omit_defaults=True):
     definition: dict[str, Any] = msgspec.field(default_factory=dict)
     revision: int = 0
     floor: int = 0
+    floor_at: float = 0.0
     log: list[LogEntry] = msgspec.field(default_factory=list)
     deltas: list[Delta] = msgspec.field(default_factory=list)
     views: dict[str, ViewState] = msgspec.field(default_factory=dict)

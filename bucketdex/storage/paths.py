@@ -56,9 +56,14 @@ def view_path(table: str, view_id: str, base: int, token: str) -> str:
     return f"{TABLES}{table}/views/{view_id}/{_name(base, token)}.ndjson.zst"
 
 
+def descriptors_prefix(table: str) -> str:
+    """The folder of a table's descriptors."""
+    return f"{TABLES}{table}/descriptors/"
+
+
 def descriptor_path(table: str, base: int, token: str) -> str:
     """A piece of a manifest that has grown past its bound."""
-    return f"{TABLES}{table}/descriptors/{_name(base, token)}.json.zst"
+    return f"{descriptors_prefix(table)}{_name(base, token)}.json.zst"
 
 
 def backfills_prefix() -> str:

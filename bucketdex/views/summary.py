@@ -36,6 +36,7 @@ SLOTS = {  # what a measure needs of its field; count_distinct needs only the hi
 }
 CUT = {"year": 4, "month": 7, "day": 10, "hour": 13}  # characters of a timestamp's text that name its UTC unit
 ORDER = ("n", "sum", "sq", "min", "rmin", "max", "rmax")
+RETRACTED = ("rmin", "rmax")
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
@@ -174,6 +175,16 @@ class SummaryFold:
         """Puts in the extreme that the hidden summary gave; nothing is retracted of it any more."""
         state[slot.place] = value
         state[slot.place + 1] = None
+
+    def has_retracted(self, state: State) -> bool:
+        """Whether the state knows extremes of retracted values."""
+        return any(state[slot.place] is not None for slot in self.slots if slot.name in RETRACTED)
+
+    def forget_retracted(self, state: State) -> None:
+        """Takes them out: right for a settled state of a group's whole history."""
+        for slot in self.slots:
+            if slot.name in RETRACTED:
+                state[slot.place] = None
 
 
 @lru_cache(maxsize=512)

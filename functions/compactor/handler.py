@@ -12,6 +12,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from bucketdex.engine import Engine
+from bucketdex.engine import Settings as EngineSettings
 from bucketdex.runtime import system_runtime
 from bucketdex.storage import ManifestStore, open_index_store
 from functions.compactor.maintenance import compact, for_each, maintain
@@ -23,12 +24,14 @@ class Settings(msgspec.Struct, frozen=True):
     """The variables that the stack sets."""
 
     index_bucket: str
+    erase_seconds: float = EngineSettings().erase_seconds
 
 
 settings = from_environment(Settings)
 index = open_index_store(f"s3://{settings.index_bucket}")
 manifests = ManifestStore(index, system_runtime())
-engine = Engine(index, index, system_runtime())  # it never reads data
+bounds = EngineSettings(erase_seconds=settings.erase_seconds)
+engine = Engine(index, index, system_runtime(), settings=bounds)  # it never reads data
 
 
 @logger.inject_lambda_context

@@ -21,19 +21,22 @@ def compact(engine: Engine, table: str, view: str, *, time_left: Callable[[], bo
 
 
 def maintain(engine: Engine, table: str, *, time_left: Callable[[], bool]) -> int:
-    """Compacts the views over their bounds, of the table and of its successor, and deletes what is past its grace
-    period; how many steps landed.
+    """Deletes what is past its grace period and compacts the views over their bounds, of the table and of its
+    successor; how many steps landed.
 
-    Stops before the next view when time runs out: the schedule comes round again.
+    Deleting comes first: it takes seconds, and no view's size or failure keeps it from its turn. Stops before the next
+    view when time runs out: the schedule comes round again.
     """
     steps = 0
-    for manifest in engine.manifests(table):
+    manifests = engine.manifests(table)
+    for manifest in manifests:
+        with suppress(TableNotFoundError):  # of a successor
+            engine.collect(manifest.table)
+    for manifest in manifests:
         for view in engine.debt(manifest):
             if not time_left():
                 return steps
             steps += compact(engine, manifest.table, view, time_left=time_left)
-        with suppress(TableNotFoundError):  # of a successor
-            engine.collect(manifest.table)
     return steps
 
 

@@ -26,7 +26,7 @@ def test_the_signature_is_the_documented_one() -> None:
         "self", "scope", "id", "tables", "data_bucket", "index_bucket", "removal_policy", "max_concurrency",
         "batch_size", "max_batching_window", "backfill_concurrency",
         "inventory_bucket",
-        "verify_schedule", "verify_deep_sample", "verify_repair", "alarms",
+        "verify_schedule", "verify_deep_sample", "verify_repair", "alarms", "erase_within",
     ]  # fmt: skip
     assert (parameters["max_concurrency"].default, parameters["batch_size"].default) == (8, 100)
     assert parameters["max_batching_window"].default.to_seconds() == 2

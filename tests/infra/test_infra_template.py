@@ -126,6 +126,22 @@ def test_backfills_have_an_event_source_of_their_own_on_the_indexer(template: di
     assert mapping(synth(backfill_concurrency=5), "Backfill")["ScalingConfig"] == {"MaximumConcurrency": 5}
 
 
+def test_the_compactor_knows_when_deleted_values_must_be_gone(template: dict[str, Any], synth: Synth) -> None:
+    import aws_cdk as cdk
+
+    from bucketdex.engine.settings import ERASE_SECONDS_MIN, Settings
+    from infra.bucket_index import ERASE_WITHIN_MIN
+
+    def seconds(of: dict[str, Any]) -> float:
+        return float(function(of, "compactor")["Environment"]["Variables"]["ERASE_SECONDS"])
+
+    assert seconds(template) == Settings().erase_seconds
+    assert seconds(synth(erase_within=cdk.Duration.days(30))) == 30 * 86400
+    assert ERASE_WITHIN_MIN.to_seconds() == ERASE_SECONDS_MIN
+    with pytest.raises(ValueError, match="erase_within is 14399 seconds"):
+        synth(erase_within=cdk.Duration.seconds(14399))
+
+
 def test_maintenance_is_a_fifo_queue_with_a_fifo_dead_letter_queue(template: dict[str, Any]) -> None:
     _, properties = queue(template, "Maintenance")
     assert properties["FifoQueue"] is True

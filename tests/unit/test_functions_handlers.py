@@ -386,6 +386,14 @@ def test_the_schedule_deletes_what_no_manifest_lists(environment: None) -> None:
     assert [listed.key for listed in compactor.index.list("tables/")] == ["tables/orders/manifest.json"]
 
 
+def test_the_compactor_erases_within_what_it_is_told(environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    handler = "functions.compactor.handler"
+    assert importlib.import_module(handler).engine.settings.erase_seconds == EngineSettings().erase_seconds
+    sys.modules.pop(handler)
+    monkeypatch.setenv("ERASE_SECONDS", "86400")
+    assert importlib.import_module(handler).engine.settings.erase_seconds == 86_400
+
+
 def test_a_failing_table_keeps_no_other_from_its_maintenance(
     environment: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
