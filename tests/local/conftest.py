@@ -33,8 +33,9 @@ class Pipeline:
         self.deployment = deployment
         self.bucket = deployment.outputs["DataBucketName"]
         self.s3, self.sns, self.sqs = (boto3.client(name) for name in ("s3", "sns", "sqs"))
-        self.database = Database.from_stack("Pipeline")
-        urls = self.sqs.list_queues(MaxResults=100)["QueueUrls"]
+        assert deployment.stack is not None
+        self.database = Database.from_stack(deployment.stack)
+        urls = self.sqs.list_queues(MaxResults=100, QueueNamePrefix=f"{deployment.stack}-")["QueueUrls"]
         self.queues = [url for url in urls if "DeadLetters" not in url and "Undelivered" not in url]
         self.topic = deployment.outputs["TopicArn"]
 
