@@ -37,6 +37,11 @@ DryRunOption = Annotated[
 ]
 
 
+def add_to(app: typer.Typer) -> None:
+    """Register `rebuild`, which is a command of its own."""
+    app.command()(rebuild)
+
+
 @app.command()
 def start(
     context: typer.Context,
@@ -138,6 +143,30 @@ def cancel(context: typer.Context, table: TableArgument, index: IndexOption = No
     """End it for good. What waits in the queue is still indexed."""
     session(context).table(table, index).backfill_job().cancel()
     print(f"the backfill of {table} is cancelled")
+
+
+def rebuild(
+    context: typer.Context,
+    table: TableArgument,
+    here: Annotated[
+        bool, typer.Option("--here", help="In this process, also where a stack manages the table.")
+    ] = False,
+    rate: RateOption = None,
+    index: IndexOption = None,
+) -> None:
+    """Build a table's index anew from its objects, beside the live one, then swap it in. Queries go on meanwhile. A
+    table of a stack is rebuilt by that (see backfill status), any other from here, which needs BUCKETDEX_DATA.
+    """
+    source = session(context).table(table, index)
+    job = source.backfill_job()
+    if job.stack is not None and not here:
+        job.rebuild(rate=rate)
+        _say_asleep(job.asleep)
+        note(f"started; to see how far it is: bucketdex backfill status {shlex.quote(table)}")
+        return
+    with steps(f"rebuilding {table}") as step:
+        source.rebuild(rate=rate, progress=lambda state: step(f"{state.listed:,} listed, {state.applied:,} applied"))
+    print(f"{table} is rebuilt")
 
 
 def _estimate(

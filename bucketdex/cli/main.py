@@ -22,7 +22,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for group in (query, manage, repair, check):
+for group in (query, manage, repair, backfill, check):
     group.add_to(app)
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(backfill.app, name="backfill")

@@ -9,9 +9,9 @@ from typing import Any
 
 from bucketdex.client.context import Context
 from bucketdex.client.stack import asking_aws, stack_outputs
+from bucketdex.client.state import table_status
 from bucketdex.engine import Job
 from bucketdex.errors import BackfillError, BucketdexError
-from bucketdex.views import OBJECTS
 
 PAGE_KEYS = 100  # of a message
 
@@ -46,6 +46,16 @@ class BackfillJob:
         job = self._context.engine.start_backfill(
             self._table, prefix=prefix, rate=rate, force=force, inventory=inventory
         )
+        self._wake(stack)
+        return job
+
+    def rebuild(self, *, rate: float | None = None) -> Job:
+        """Has the table built anew from its objects, beside itself, and swapped in when it is whole; see
+        `Table.rebuild`. One that is under way, such as for a changed field, stays as it is and is returned.
+        """
+        stack = self._stack()
+        self._context.engine.rebuild(self._table)
+        job = self._context.engine.start_backfill(self._table, rate=rate, renew=False)
         self._wake(stack)
         return job
 
@@ -104,11 +114,16 @@ class BackfillJob:
             return waiting
         if job.target == job.table:
             return None
-        known = self._context.engine.load(self._table).manifest
-        return max(0, sum(run.weight for run in known.views[OBJECTS].runs) - job.listed) + waiting
+        known: int = table_status(self._context, self._table)["objects"]
+        return max(0, known - job.listed) + waiting
+
+    @property
+    def stack(self) -> str | None:
+        """The stack that works it off; None where none manages the table. One GET."""
+        return self._context.engine.load(self._table).manifest.managed_by
 
     def _stack(self) -> str:
-        stack = self._context.engine.load(self._table).manifest.managed_by
+        stack = self.stack
         if stack is None:
             raise BackfillError(f"no stack manages table {self._table!r}: backfill it in this process instead")
         return stack

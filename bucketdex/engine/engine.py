@@ -196,10 +196,11 @@ class Engine:
         """
         if job.target == job.table or self.promote(job.table, job.target):
             return msgspec.structs.replace(job, state="done")
-        current = self.successor(job.table)
-        if current == job.target:
+        live = self.load(job.table).manifest
+        if live.successor == job.target:
             return job
-        return msgspec.structs.replace(job, state="done" if current is None else "cancelled")
+        given_up = live.state == "dropped" or live.successor is not None
+        return msgspec.structs.replace(job, state="cancelled" if given_up else "done")
 
     def reindex(
         self, table: str, keys: Iterable[str], *, progress: Callable[[ApplyResult], None] | None = None

@@ -17,7 +17,7 @@ from bucketdex.engine.changes import Means
 from bucketdex.engine.jobs import Job, JobChangedError, JobStore, SavedJob
 from bucketdex.engine.lister import Lister, Page
 from bucketdex.engine.walk import PAGE_KEYS
-from bucketdex.errors import BucketdexError, CommitGaveUpError, SnapshotExpiredError, StorageError
+from bucketdex.errors import BucketdexError, CommitGaveUpError, SnapshotExpiredError, StorageError, TableNotFoundError
 from bucketdex.storage import Listed
 
 AHEAD_MAX: Final = 400  # messages that may wait: what indexers work off while a turn ends and the next one begins
@@ -77,6 +77,8 @@ class Turn:
             return "over" if self.job.is_over else step
         except JobChangedError:
             return "over"
+        except TableNotFoundError as error:
+            return self._gone(error)
         except BucketdexError as error:
             return self._failed(error)
 
@@ -147,6 +149,15 @@ class Turn:
         now = self._means.runtime.now()
         self._saved = self._jobs.save(self._saved, msgspec.structs.replace(finished, updated_at=now))
         return "worked"
+
+    def _gone(self, error: TableNotFoundError) -> Step:
+        """The target was dropped; or, a successor, given up, or put in its table's place by somebody else."""
+        ended = msgspec.structs.replace(self.job, state="cancelled", error=str(error))
+        if self.job.target != self.job.table:
+            ended = self._finish(self.job)
+        with suppress(JobChangedError):
+            self._saved = self._jobs.save(self._saved, ended)
+        return "over"
 
     def _failed(self, error: BucketdexError) -> Step:
         """Tries again, a few times; then the job is over where only a person can help, else left to the next turn."""

@@ -66,7 +66,8 @@ def run(bench: Bench, aws: Aws, capsys: pytest.CaptureFixture[str]) -> Run:
     database = Database(bench.index, bench.data, runtime=bench.runtime)
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        code = main(["backfill", *arguments], started=Session(lambda _: database))
+        group = [] if arguments[0] == "rebuild" else ["backfill"]
+        code = main([*group, *arguments], started=Session(lambda _: database))
         return code, *capsys.readouterr()
 
     return run
@@ -138,3 +139,25 @@ def test_a_table_of_no_stack_is_backfilled_here(capsys: pytest.CaptureFixture[st
     assert main(["backfill", "start", "orders"], started=Session(lambda _: database)) == 1
     assert "no stack manages table 'orders'" in capsys.readouterr().err
     assert bench.engine.jobs.load("orders") is None
+
+
+def test_a_rebuild_of_a_deployed_table_is_worked_off_by_its_stack(run: Run, bench: Bench, aws: Aws) -> None:
+    bench.apply(*(f"orders/{i}" for i in range(5)))
+    code, out, err = run("rebuild", "orders", "--rate", "7")
+    assert (code, out) == (0, "") and "backfill status orders" in err and len(aws.invoked) == 1
+    job = status(run)
+    successor = bench.engine.successor("orders")
+    assert (job["target"], job["objects_left"]) == (successor, 5)
+    assert run("rebuild", "orders")[0] == 0 and bench.engine.successor("orders") == successor
+    assert run("rebuild", "orders", "--here")[1] == "orders is rebuilt\n"
+    assert bench.engine.successor("orders") is None and bench.contents() == bench.rebuilt()
+    bench.engine.continue_backfills(Queue())
+    assert status(run)["state"] == "done"
+
+
+def test_a_rebuild_of_a_table_of_no_stack(capsys: pytest.CaptureFixture[str]) -> None:
+    bench = Bench()
+    bench.put("orders/1", documents(random.Random(1), 2))
+    database = Database(bench.index, bench.data, runtime=bench.runtime)
+    assert main(["rebuild", "orders"], started=Session(lambda _: database)) == 0
+    assert "is rebuilt" in capsys.readouterr().out and bench.contents() == bench.rebuilt()

@@ -101,6 +101,21 @@ def test_going_back_ends_it() -> None:
     assert bench.turn() == [] and bench.now() == bench.anew(DEFINITION)
 
 
+@pytest.mark.parametrize("turns", [0, 1, 9])
+def test_a_successor_that_others_put_in_place_or_gave_up_ends_it(turns: int) -> None:
+    for end, state in (("build_successor", "done"), ("abandon", "done"), ("drop_table", "cancelled")):
+        bench = Redefined(14)
+        bench.register(FLOATS)
+        bench.turn(turns)
+        if end == "drop_table":
+            bench.engine.drop_table("orders", managed_by="Shop")
+        else:
+            getattr(bench.engine, end)("orders")
+        bench.queue.work_off(bench.engine)
+        bench.turn()
+        assert bench.job().state == state, end
+
+
 def test_a_prefix_is_not_enough_for_it_and_a_start_is_of_it() -> None:
     bench = Redefined(14)
     bench.engine.define(FLOATS)
