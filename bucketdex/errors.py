@@ -21,6 +21,10 @@ class TableExistsError(BucketdexError):
     """The table exists with another definition."""
 
 
+class TableChangedError(BucketdexError):
+    """The table was defined anew while all of it was walked; run it again."""
+
+
 class QueryError(BucketdexError):
     """A query is wrong: an unknown field, operator, summary or a value that doesn't fit its type."""
 

@@ -91,7 +91,8 @@ def reindex(
     def own() -> Iterator[str]:
         lines = (line.rstrip("\r\n") for line in sys.stdin) if keys == ["-"] else iter(keys)
         for key in filter(None, lines):
-            if definition.match(key) is None:
+            # An argument that is no UTF-8 comes with halves of surrogate pairs: no object has such a key.
+            if definition.match(key) is None or any("\ud800" <= character <= "\udfff" for character in key):
                 foreign.append(key)
             else:
                 yield key

@@ -187,7 +187,7 @@ class _Pacer:
 
     def __init__(self, runtime: Runtime, rate: float | None) -> None:
         self._runtime, self._rate = runtime, rate
-        self._due = runtime.now()
+        self._due, self._interval = runtime.now(), 0.0
         self.batch_keys = BATCH_KEYS if rate is None else max(1, min(BATCH_KEYS, int(rate)))
 
     def wait(self, keys: int) -> None:
@@ -196,8 +196,10 @@ class _Pacer:
             return
         now = self._runtime.now()
         if now < self._due:
-            self._runtime.sleep(self._due - now)
-        self._due = max(now, self._due) + keys / self._rate
+            self._runtime.sleep(min(self._due - now, self._interval))  # the clock may have been put back
+            self._due = min(self._due, now + self._interval)
+        self._interval = keys / self._rate
+        self._due = max(now, self._due) + self._interval
 
 
 def _nobody(_: Backfilled) -> None:

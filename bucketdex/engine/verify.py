@@ -16,7 +16,7 @@ from bucketdex.engine.events import Event
 from bucketdex.engine.folds import wrong_views
 from bucketdex.engine.look import UNREADABLE, WAVE_KEYS, Look, Looker
 from bucketdex.engine.walk import Pair, Stamp, Walk
-from bucketdex.errors import BucketdexError, SnapshotExpiredError, StorageError
+from bucketdex.errors import BucketdexError, ObjectChangedError, SnapshotExpiredError, StorageError
 
 Kind = Literal["missing", "stale", "extra", "wrong"]
 
@@ -189,6 +189,9 @@ class _Run:
     def read(self, pairs: list[Pair]) -> None:
         """Reads objects to their end."""
         for key, look in self._looker.look([pair.key for pair in pairs], deep=True).items():
+            if isinstance(look, ObjectChangedError):
+                self.suspect(key, None, None)
+                continue
             if isinstance(look, StorageError):
                 self.found.fail(key, look)
                 continue
@@ -203,7 +206,7 @@ class _Run:
         runtime = self._means.runtime
         wait = max(suspect.seen_at for suspect in self._suspects.values()) + self._settle_seconds - runtime.now()
         if wait > 0:
-            runtime.sleep(wait)
+            runtime.sleep(min(wait, self._settle_seconds))  # the clock may have been put back
         suspects, self._suspects = self._suspects, {}
         keys = sorted(suspects)
         for start in range(0, len(keys), BATCH_KEYS):
@@ -223,7 +226,9 @@ class _Run:
     def _confirmed(self, suspects: dict[str, _Suspect]) -> dict[str, Kind]:
         confirmed: dict[str, Kind] = {}
         for key, look in self._looker.look(suspects, deep=self._deep).items():
-            if isinstance(look, StorageError):
+            if isinstance(look, ObjectChangedError):
+                self.found.changing += 1
+            elif isinstance(look, StorageError):
                 self.found.fail(key, look)
             elif not look.agree:
                 before = suspects[key]

@@ -14,7 +14,13 @@ from bucketdex.definition import TableDefinition
 from bucketdex.definition.ordering import escape, prefix_end
 from bucketdex.definition.template import KeyTemplate
 from bucketdex.engine.changes import Means
-from bucketdex.errors import BucketdexError, SnapshotExpiredError, StorageError, TableNotFoundError
+from bucketdex.errors import (
+    BucketdexError,
+    SnapshotExpiredError,
+    StorageError,
+    TableChangedError,
+    TableNotFoundError,
+)
 from bucketdex.storage import Listed, Manifest, owner_of
 from bucketdex.views import OBJECTS, Snapshot
 from bucketdex.views.keys import key_range
@@ -98,10 +104,10 @@ class Walk:
             low = high
 
     def snapshot(self) -> Snapshot:
-        """The newest generation. BucketdexError once the table is defined otherwise than when the walk began."""
+        """The newest generation. TableChangedError once the table is defined otherwise than when the walk began."""
         manifest = self._live()
         if manifest.definition != self._plain:
-            raise BucketdexError(f"table {self._table} was defined anew meanwhile: run it again")
+            raise TableChangedError(f"table {self._table} was defined anew meanwhile: run it again")
         return Snapshot(self._means.index, manifest, self.definition, self._means.cache)
 
     def _live(self) -> Manifest:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from aws_lambda_powertools.metrics import MetricUnit
 
 from bucketdex.engine import Engine, Round, Rounds, Verified
-from bucketdex.errors import TableNotFoundError
+from bucketdex.errors import TableChangedError, TableNotFoundError
 from functions.observability import logger, table_metrics
 
 SAMPLE_KEYS = 10  # of those that differ, in the log
@@ -41,6 +41,8 @@ class Turn:
                 self._one(before)
             except TableNotFoundError:  # dropped; its garbage is the compactor's
                 continue
+            except TableChangedError:
+                logger.info("defined anew meanwhile: the next run goes on", table=before.table)
             except Exception as error:
                 logger.exception("verification failed", table=before.table)
                 first = first or error

@@ -129,6 +129,7 @@ def test_reindex(run: Any, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Non
     code, out, err = run("reindex", "orders", "orders/00 é", "orders/01 é", "-f", "json")
     assert (code, err) == (0, "") and json.loads(out)["applied"] == 2
     bench.data.delete_many(["orders/01 é"])
+    assert run("reindex", "orders", "orders/\udcff")[0] == 1, "an argument that is no UTF-8"
     code, out, err = run("reindex", "orders", "orders/01 é", "orders/none", "-f", "json")
     told = json.loads(out)
     assert (code, told["applied"], told["gone"], told["rows"]) == (0, 2, 2, 0)

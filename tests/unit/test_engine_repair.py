@@ -18,8 +18,10 @@ from bucketdex.errors import (
     AccessDeniedError,
     BucketdexError,
     CommitGaveUpError,
+    ObjectChangedError,
     SnapshotExpiredError,
     StorageError,
+    TableChangedError,
     TableNotFoundError,
     UnreadableObjectError,
 )
@@ -300,7 +302,7 @@ def test_a_definition_that_changes_meanwhile_stops_it(monkeypatch: pytest.Monkey
     def redefine(_: Backfilled) -> None:
         bench.engine.define(TableDefinition.from_dict("orders", plain))
 
-    with pytest.raises(BucketdexError, match="defined anew"):
+    with pytest.raises(TableChangedError, match="defined anew"):
         bench.engine.backfill("orders", progress=redefine)
     assert bench.engine.backfill("orders").applied >= 5
     assert bench.engine.verify("orders", deep=True).is_good
@@ -448,6 +450,41 @@ def test_what_is_on_its_way_is_no_error() -> None:
     found = bench.engine.verify("orders", deep=True)
     assert kinds(found) == {"orders/004": "stale"}
     assert found.changing == 1
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_object_that_is_replaced_while_it_is_read_is_no_error(times: int) -> None:
+    bench = filled(6)
+    bench.engine.backfill("orders")
+    store, left = hooked(bench), [times]
+
+    def replaced(key: str) -> None:
+        if key == "orders/002" and left[0]:
+            left[0] -= 1
+            raise ObjectChangedError("it was replaced while it was read")
+
+    store.before_open = replaced
+    found = bench.engine.verify("orders", deep=True)
+    assert found.is_good and left == [0]
+    assert (found.changing, found.read) == (times - 1, 5)
+
+
+def test_a_clock_that_is_put_back_makes_nobody_wait() -> None:
+    bench = filled(30)
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        bench.runtime.clock += seconds - 3_600
+
+    bench.runtime.sleep = sleep  # type: ignore[method-assign]
+    bench.engine.backfill("orders", rate=5)
+    assert slept and max(slept) <= 1
+    bench.data.delete_many(["orders/001"])
+    now, back = bench.runtime.now, iter([0.0, -7_200.0, -7_200.0])
+    bench.runtime.now = lambda: now() + next(back, -7_200.0)  # type: ignore[method-assign]
+    assert bench.engine.verify("orders", settle_seconds=4).extra == 1
+    assert slept[-1] == 4
 
 
 @pytest.mark.usefixtures("small_pages")

@@ -18,7 +18,7 @@ import pytest
 from bucketdex.definition import TableDefinition
 from bucketdex.engine import Engine, Event, Rounds
 from bucketdex.engine import Settings as EngineSettings
-from bucketdex.errors import AccessDeniedError
+from bucketdex.errors import AccessDeniedError, TableChangedError
 from bucketdex.runtime import Runtime
 from bucketdex.storage import ManifestStore, open_data_store, open_index_store
 from bucketdex.storage.paths import delta_path
@@ -616,6 +616,14 @@ def test_a_table_that_cannot_be_verified_keeps_no_other_from_its_turn(
             raise AccessDeniedError("403")
         return verify(table, **options)
 
+    def changed(table: str, **options: Any) -> Any:
+        if table == "bad":
+            raise TableChangedError("defined anew")
+        return verify(table, **options)
+
+    monkeypatch.setattr(verifier.engine, "verify", changed)
+    assert verifier.call(SCHEDULED) is None, "a deployment meanwhile is no error"
+    capsys.readouterr()
     monkeypatch.setattr(verifier.engine, "verify", failing)
     with pytest.raises(AccessDeniedError):
         verifier.call(SCHEDULED)
