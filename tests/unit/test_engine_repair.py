@@ -392,13 +392,14 @@ def test_turns_however_short_find_what_one_call_finds(
     whole = kinds(bench.engine.verify("orders", deep=deep))
     assert whole and (not deep or len(read_too) > 12)
     found: dict[str, str] = {}
-    looked, start_after, calls = 0, None, 0
+    opened: set[str] = set()
+    hooked(bench).before_open = opened.add
+    start_after, calls = None, 0
     while True:
         turn = bench.engine.verify(
             "orders", deep=deep, repair=repair, start_after=start_after, in_time=lambda: r.random() < seed / 5
         )
         found |= kinds(turn)
-        looked += turn.read
         calls += 1
         if turn.last_key is None:
             break
@@ -406,9 +407,25 @@ def test_turns_however_short_find_what_one_call_finds(
         assert not turn.views, "only at the end"
         start_after = turn.last_key
     assert found == whole and calls > 2
-    assert not deep or looked >= len(read_too)
+    assert not deep or opened >= read_too
     if repair:
         assert bench.contents() == bench.rebuilt()
+
+
+def test_objects_before_the_cut_are_read_when_time_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"SUSPECTS_MAX": 3, "BATCH_KEYS": 1}.items():
+        monkeypatch.setattr(f"bucketdex.engine.verify.{name}", value)
+    bench = filled(6)
+    bench.engine.backfill("orders")
+    for key in ("orders/001", "orders/002", "orders/003"):
+        bench.data.delete_many([key])
+    opened: list[str] = []
+    hooked(bench).before_open = opened.append
+    turn = bench.engine.verify("orders", deep=True, in_time=lambda: False)
+    assert (turn.last_key, kinds(turn)) == ("orders/001", {"orders/001": "extra"})
+    assert "orders/000" in opened
+    rest = bench.engine.verify("orders", deep=True, start_after=turn.last_key)
+    assert kinds(rest) == {"orders/002": "extra", "orders/003": "extra"} and rest.read == 2
 
 
 def test_a_turn_over_an_empty_table_ends() -> None:

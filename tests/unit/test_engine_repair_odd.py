@@ -125,7 +125,9 @@ def test_keys_of_any_kind_are_walked_once_and_in_order(
     prefix: str, ends: list[str], page_keys: int, data: st.DataObject
 ) -> None:
     world = World(prefix)
-    everybody = [prefix + end for end in ends] + data.draw(st.lists(keys_after, max_size=4), label="others")
+    everybody = [prefix + end for end in ["\x00b", "\x01b", *ends]] + data.draw(
+        st.lists(keys_after, max_size=4), label="others"
+    )
     listed = [key for key in dict.fromkeys(everybody) if key and data.draw(st.booleans())]
     indexed = [key for key in dict.fromkeys(everybody) if key.startswith(prefix) and data.draw(st.booleans())]
     for key in {*listed, *indexed}:
