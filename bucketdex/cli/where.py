@@ -37,10 +37,14 @@ def where(text: str, fields: Mapping[str, Field]) -> Expression:
     try:
         condition = parse(text, fields)
     except ValueError as error:
-        if any(field.sensitive and name in text for name, field in fields.items()):
+        if _names_sensitive(text, fields):
             raise QueryError(f"--where: not FIELD OPERATOR VALUE; operators are {OPERATORS}") from None
+        if any(field.sensitive for field in fields.values()) and not _starts_with_field(
+            text, fields
+        ):  # the name may be misspelt: what follows isn't shown
+            raise QueryError(f"--where: {error}") from None
         raise QueryError(f"--where {text!r}: {error}") from error
-    values = [_typed(condition, value, fields.get(condition.field)) for value in condition.values]
+    values = [_typed(condition, value, fields) for value in condition.values]
     return _BUILD[condition.operator](condition.field, values)
 
 
@@ -74,6 +78,18 @@ def _split_field(text: str, names: Mapping[str, object]) -> tuple[str, str]:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
     raise ValueError(f"no field {name!r}; {hint}" if name else f"it has to start with a field; {hint}")
+
+
+def _names_sensitive(text: str, fields: Mapping[str, Field]) -> bool:
+    return any(field.sensitive and name in text for name, field in fields.items())
+
+
+def _starts_with_field(text: str, names: Mapping[str, object]) -> bool:
+    try:
+        _split_field(text.strip(), names)
+    except ValueError:
+        return False
+    return True
 
 
 def _split_values(operator: str, text: str) -> tuple[str, ...]:
@@ -116,13 +132,14 @@ def _unquote(text: str) -> str:
     return text[1:-1].replace(text[0] * 2, text[0])
 
 
-def _typed(condition: Condition, text: str, field: Field | None) -> object:
+def _typed(condition: Condition, text: str, fields: Mapping[str, Field]) -> object:
+    field = fields.get(condition.field)
     if field is None or condition.operator in _TEXT_OPERATORS:
         return text
     try:
         value = _PARSE[field.type](text)
     except (ValueError, ArithmeticError, KeyError):
-        shown = "the value" if field.sensitive else repr(text)
+        shown = "the value" if field.sensitive or _names_sensitive(text, fields) else repr(text)
         how = _HOW.get(field.type, "")
         raise QueryError(f"--where on {field.name!r}: {shown} is no {field.type.value}{how}") from None
     if isinstance(value, datetime) and value.tzinfo is None and field.timezone is None:

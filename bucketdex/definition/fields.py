@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 
@@ -15,6 +15,7 @@ from bucketdex.definition.zones import zone_names
 
 Origin = Literal["content", "key", "metadata", "tag", "system"]
 ORIGINS: tuple[str, ...] = get_args(Origin)
+SHOWN_ORIGINS: Final = {"key": "key", "system": "system properties"}  # of an object, wherever it is named
 
 SYSTEM_TYPES = {
     "key": FieldType.STRING,
@@ -82,6 +83,11 @@ def parse_field(entry: Entry, name: str, source_format: str) -> Field:
         sensitive=entry.child("sensitive", False).boolean(),
         arrays=arrays,
     )
+    if field.sensitive and source in SHOWN_ORIGINS:
+        raise entry.child("sensitive").error(
+            f"a value from the {SHOWN_ORIGINS[source]} is shown wherever its object is named: in logs, in rejects",
+            "take the value out of the object's key into its content, metadata or tags, or remove sensitive",
+        )
     _check_calendar(entry, field)
     if source == "system":
         _check_system(entry, field)

@@ -216,7 +216,10 @@ def _test(
     try:
         search = re.compile(pattern).search
     except (re.error, RecursionError, OverflowError) as error:
-        raise QueryError(f"regexp_match() of {column.name!r}: the pattern is no regular expression: {error}") from error
+        problem = f"regexp_match() of {column.name!r}: the pattern is no regular expression"
+        if column.sensitive:  # the rest may quote the pattern
+            raise QueryError(problem) from None
+        raise QueryError(f"{problem}: {error}") from error
     return (lambda value: search(value) is not None), None, False
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from bucketdex.errors import QueryError
@@ -52,11 +52,13 @@ class Expression:
 
 @dataclass(frozen=True, slots=True)
 class Comparison(Expression):
-    """One operator applied to one column. `operands` are Python values, not yet checked against a type."""
+    """One operator applied to one column. `operands` are Python values, not yet checked against a type; no repr shows
+    them, since only a table knows which are sensitive.
+    """
 
     column: str
     operator: Operator
-    operands: tuple[object, ...] = ()
+    operands: tuple[object, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

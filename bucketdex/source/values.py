@@ -28,7 +28,7 @@ class RecordReader:
 
     def __init__(self, definition: TableDefinition) -> None:
         self.has_sensitive = any(field.sensitive for field in definition.fields)
-        hidden = {(field.source, field.path) for field in definition.fields if field.sensitive}
+        hidden = [field.path for field in definition.fields if field.sensitive and field.source == "content"]
         from_texts = definition.source.format == "csv" and definition.source.extractor is None
         self._row = row_codec(definition).Row
         self._readers: list[Callable[[Mapping[str, Any]], Any] | None] = [
@@ -36,7 +36,8 @@ class RecordReader:
                 _field_value,
                 field,
                 text_canonicalizer(field) if from_texts else canonicalizer(field),
-                partial(_shown, (field.source, field.path) in hidden, self.has_sensitive),
+                partial(_shown, any(_meet(field.path, path) for path in hidden), self.has_sensitive),
+                partial(_shown, any(field.path[0] == path[0] for path in hidden), self.has_sensitive),
             )
             if field.source == "content"
             else None
@@ -94,8 +95,17 @@ def _system_value(field: Field, value: Any) -> Canonical:
     return canonicalizer(field)(value)
 
 
+def _meet(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
+    """Whether one path leads to the other, so that the value of one may stand where the other's should."""
+    return all(x == y for x, y in zip(a, b, strict=False))
+
+
 def _field_value(
-    field: Field, convert: Callable[[Any], Canonical], show: Callable[[object], str | None], record: Mapping[str, Any]
+    field: Field,
+    convert: Callable[[Any], Canonical],
+    show: Callable[[object], str | None],
+    show_on_path: Callable[[object], str | None],
+    record: Mapping[str, Any],
 ) -> Any:
     value: Any = None
     try:
@@ -112,7 +122,7 @@ def _field_value(
     except ValueTypeError as error:
         raise RecordError(error.reason, field=field.name, value=show(value)) from None
     except _ShapeError as error:
-        raise RecordError(error.reason, field=field.name, value=show(error.value)) from None
+        raise RecordError(error.reason, field=field.name, value=show_on_path(error.value)) from None
     if missing and field.required:
         raise RecordError(MISSING, field=field.name)
     return result

@@ -98,6 +98,11 @@ def test_what_is_wrong_is_said(text: str, complaint: str) -> None:
     with pytest.raises(QueryError) as caught:
         where(text, FIELDS)
     assert complaint in str(caught.value)
+    known = not complaint.startswith(("has to start", "no field", "there are"))
+    assert (repr(text) in str(caught.value)) == known, "pin may have been meant, whose values aren't repeated"
+    plain = {name: field for name, field in FIELDS.items() if not field.sensitive}
+    with pytest.raises(QueryError) as caught:
+        where(text, plain)
     assert repr(text) in str(caught.value)
 
 

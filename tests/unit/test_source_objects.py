@@ -334,6 +334,7 @@ def test_values_around_the_content_are_in_every_row_in_declared_order():
     ],
 )
 def test_a_value_around_the_content_that_does_not_fit_rejects_the_object(origin, info, reason, sensitive):
+    sensitive = sensitive and origin != "key"  # which is refused: a key is shown
     fields = {"f": {"type": "date", "from": origin, "sensitive": sensitive, "required": True}, "id": "string"}
     rows, (reject,) = read(table(fields, key="o/{f}/{name}"), LINES, **info)
     assert (rows, reject.kind, reject.field, reject.reason) == ([], "object", "f", reason)
