@@ -188,6 +188,7 @@ def test_listing_goes_beyond_a_page(bucket: str) -> None:
     for store in stores:
         assert [item.key for item in store.list("p/")] == keys
         assert [item.key for item in store.list("p/", start_after=keys[1000])] == keys[1001:]
+        assert [item.key for item in store.list("p/0042 +")] == keys[42:43]
     stores[1].delete_many(keys)
     assert list(stores[0].list("")) == []
 
