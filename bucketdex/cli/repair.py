@@ -11,6 +11,7 @@ import typer
 from bucketdex.cli.output import Format, note, write_facts, write_json, write_result, write_rows
 from bucketdex.cli.progress import steps
 from bucketdex.cli.session import FormatOption, IndexOption, TableArgument, session
+from bucketdex.definition.table import retires_for
 from bucketdex.errors import BucketdexError
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def reindex(
 def _remedy(view: str) -> str:
     if view == "objects":
         return "it disagrees with records: rebuild the table"
-    return f"take {view.partition('.')[0]} out of the definition and put it back, which builds it anew"
+    return f"take {retires_for(view).partition('.')[0]} out of the definition and put it back, which builds it anew"
 
 
 def say_failed(failed: dict[str, Exception], failures: int) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from bucketdex.client.context import Context
 from bucketdex.definition import Summary, TableDefinition
+from bucketdex.definition.table import retires_for
 from bucketdex.errors import QueryError, SnapshotExpiredError, ViewBuildingError
 from bucketdex.query.aggregate import SummaryRanges, summary_ranges, summary_rows
 from bucketdex.query.columns import unknown
@@ -38,7 +39,7 @@ class SummaryQuery:
         narrowed = self.where(*(Column(name) == value for name, value in groups.items()))
 
         def prepare(reader: Reader) -> tuple[SummaryRanges, list[GetRequest]]:
-            terms = {term.name for term in find_summary(reader.definition, self._name).group_by}
+            terms = {term.name for term in self._summary(reader).group_by}
             if terms - set(groups):
                 missing = ", ".join(sorted(terms - set(groups)))
                 raise QueryError(f"get() of summary {self._name!r} needs every group: {missing} is missing")
@@ -76,11 +77,28 @@ class SummaryQuery:
         return Cost() if self._reader is None else self._reader.cost
 
     def _prepare(self, reader: Reader) -> tuple[SummaryRanges, list[GetRequest]]:
-        summary = find_summary(reader.definition, self._name)
-        ranges = summary_ranges(reader.definition, summary, self._where)
-        if self._name in reader.known.building:
-            raise ViewBuildingError(f"summary {self._name!r} is still being built: try again when status() says ready")
+        summary = self._summary(reader)
+        try:
+            ranges = summary_ranges(reader.definition, summary, self._where)
+        except QueryError as error:
+            summary_ranges(reader.definition, find_summary(reader.definition, self._name), self._where)
+            raise self._building() from error  # its new groups are asked for
         return ranges, reader.predict(ranges.view, ranges.access.ranges)
+
+    def _summary(self, reader: Reader) -> Summary:
+        """The summary, or as it was before its last change while it is built anew. ViewBuildingError where it wasn't
+        there before.
+        """
+        declared = find_summary(reader.definition, self._name)
+        if self._name not in reader.known.building:
+            return declared
+        for summary in reader.definition.retiring.summaries:
+            if retires_for(summary.name) == self._name:
+                return summary
+        raise self._building()
+
+    def _building(self) -> ViewBuildingError:
+        return ViewBuildingError(f"summary {self._name!r} is still being built: try again when status() says ready")
 
 
 def find_summary(definition: TableDefinition, name: str) -> Summary:

@@ -35,7 +35,7 @@ class Table:
     @property
     def definition(self) -> TableDefinition:
         """The definition that the index was made by, as of the last look at it. No request."""
-        return self._context.session.known(self.name).definition
+        return self._context.session.known(self.name).definition.settled()
 
     def query(self) -> Query:
         """All rows, to be narrowed: iterating over it lists the table by key."""

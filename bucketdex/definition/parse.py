@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from bucketdex.definition.entries import Entry
@@ -12,10 +12,13 @@ from bucketdex.definition.fields import Field, check_name, field_entry, parse_fi
 from bucketdex.definition.kinds import ValueTypeError
 from bucketdex.definition.table import (
     DEPTH_MAX,
+    HASH_DIGITS,
     OBJECT_BYTES_MAX,
+    RETIRED,
     UNPACKED_BYTES_MAX,
     CsvOptions,
     Index,
+    Retiring,
     Source,
     Summary,
     TableDefinition,
@@ -29,8 +32,11 @@ SUMMARIES_MAX, GROUPS_MAX, MEASURES_MAX = 40, 16, 100
 BYTES_MAX, NESTING_MAX = 5 * 2**40, 512
 RESERVED_VIEWS = ("objects", "records", "rejects")
 
+NameCheck = Callable[[str], object]
+
 _TABLE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}").fullmatch
 _VIEW_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}").fullmatch
+_RETIRING_NAME = re.compile(rf"[a-z][a-z0-9_]{{0,62}}{RETIRED}[0-9a-f]{{{HASH_DIGITS}}}").fullmatch
 _EXTRACTOR = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII).fullmatch
 _FORMAT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}").fullmatch
 
@@ -41,7 +47,8 @@ def parse_table(name: str, mapping: Mapping[str, Any], origin: str) -> TableDefi
         raise Entry(origin, f'table name "{name}"', name).error(
             "isn't usable in paths", "use up to 63 lower-case letters, digits, _ and -, a letter first"
         )
-    top = Entry(origin, "", mapping)
+    retiring = Entry(origin, "retiring", mapping.get("retiring", {}))
+    top = Entry(origin, "", {part: value for part, value in mapping.items() if part != "retiring"})
     top.known_keys(("source", "fields", "indexes", "summaries"))
     for part in ("source", "fields"):
         if part not in mapping:
@@ -51,7 +58,12 @@ def parse_table(name: str, mapping: Mapping[str, Any], origin: str) -> TableDefi
     table = TableDefinition(name, source, fields)
     indexes = _parse_indexes(top.child("indexes", {}), table)
     summaries = _parse_summaries(top.child("summaries", {}), table, {index.name for index in indexes})
-    return TableDefinition(name, source, fields, indexes, summaries)
+    retiring.known_keys(("indexes", "summaries"))
+    retired = Retiring(
+        _parse_indexes(retiring.child("indexes", {}), table, _RETIRING_NAME),
+        _parse_summaries(retiring.child("summaries", {}), table, set(), _RETIRING_NAME),
+    )
+    return TableDefinition(name, source, fields, indexes, summaries, retired)
 
 
 def plain_table(table: TableDefinition) -> dict[str, Any]:
@@ -60,15 +72,22 @@ def plain_table(table: TableDefinition) -> dict[str, Any]:
         "source": _plain_source(table.source),
         "fields": {field.name: field_entry(field, table.source.format) for field in table.fields},
     }
-    if table.indexes:
-        plain["indexes"] = {index.name: list(index.fields) for index in table.indexes}
-    if table.summaries:
+    plain |= _plain_views(table.indexes, table.summaries)
+    retiring = _plain_views(table.retiring.indexes, table.retiring.summaries)
+    return plain | ({"retiring": retiring} if retiring else {})
+
+
+def _plain_views(indexes: tuple[Index, ...], summaries: tuple[Summary, ...]) -> dict[str, Any]:
+    plain: dict[str, Any] = {}
+    if indexes:
+        plain["indexes"] = {index.name: list(index.fields) for index in indexes}
+    if summaries:
         plain["summaries"] = {
             summary.name: {
                 "group_by": [term.text() for term in summary.group_by],
                 "measures": {measure.name: measure.text() for measure in summary.measures},
             }
-            for summary in table.summaries
+            for summary in summaries
         }
     return plain
 
@@ -183,14 +202,14 @@ def _parse_fields(entry: Entry, source: Source) -> tuple[Field, ...]:
     return fields
 
 
-def _parse_indexes(entry: Entry, table: TableDefinition) -> tuple[Index, ...]:
+def _parse_indexes(entry: Entry, table: TableDefinition, named: NameCheck = _VIEW_NAME) -> tuple[Index, ...]:
     plain = entry.mapping()
     if len(plain) > INDEXES_MAX:
         raise entry.error(f"{len(plain)} indexes are declared", f"declare at most {INDEXES_MAX}")
     indexes = []
     for name in plain:
         where = entry.child(name)
-        _check_view_name(where, name)
+        _check_view_name(where, name, named)
         names = where.texts()
         if not 1 <= len(names) <= INDEX_FIELDS_MAX:
             raise where.error(f"{len(names)} fields are listed", f"list 1 to {INDEX_FIELDS_MAX}")
@@ -206,15 +225,17 @@ def _parse_indexes(entry: Entry, table: TableDefinition) -> tuple[Index, ...]:
     return tuple(indexes)
 
 
-def _parse_summaries(entry: Entry, table: TableDefinition, taken: set[str]) -> tuple[Summary, ...]:
+def _parse_summaries(
+    entry: Entry, table: TableDefinition, taken: set[str], named: NameCheck = _VIEW_NAME
+) -> tuple[Summary, ...]:
     plain = entry.mapping()
     if len(plain) > SUMMARIES_MAX:
         raise entry.error(f"{len(plain)} summaries are declared", f"declare at most {SUMMARIES_MAX}")
-    return tuple(_parse_summary(entry.child(name), name, table, taken) for name in plain)
+    return tuple(_parse_summary(entry.child(name), name, table, taken, named) for name in plain)
 
 
-def _parse_summary(entry: Entry, name: str, table: TableDefinition, taken: set[str]) -> Summary:
-    _check_view_name(entry, name)
+def _parse_summary(entry: Entry, name: str, table: TableDefinition, taken: set[str], named: NameCheck) -> Summary:
+    _check_view_name(entry, name, named)
     if name in taken:
         raise entry.error("an index has this name too", "rename one of them")
     entry.known_keys(("group_by", "measures"))
@@ -246,8 +267,8 @@ def _parse_summary(entry: Entry, name: str, table: TableDefinition, taken: set[s
     return Summary(name, tuple(terms), tuple(measures))
 
 
-def _check_view_name(entry: Entry, name: str) -> None:
-    if not _VIEW_NAME(name):
+def _check_view_name(entry: Entry, name: str, named: NameCheck) -> None:
+    if not named(name):
         raise entry.error("isn't usable in paths", "use up to 63 lower-case letters, digits and _, a letter first")
     if name in RESERVED_VIEWS:
         raise entry.error("the name is that of a built-in view", "choose another")

@@ -20,6 +20,8 @@ from bucketdex.errors import DefinitionError, QueryError
 OBJECT_BYTES_MAX = 2 * 2**30  # what one function invocation indexes within its 15 minutes, with room to spare
 UNPACKED_BYTES_MAX = 4 * 2**30
 DEPTH_MAX = 64  # of nesting within a record
+RETIRED = "@"  # in the name of a retiring view, before its hash; no name in a file has it
+HASH_DIGITS = 12
 
 
 class CsvOptions(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -80,8 +82,15 @@ class Summary(msgspec.Struct, frozen=True):
     measures: tuple[Measure, ...]
 
 
+class Retiring(msgspec.Struct, frozen=True):
+    """Indexes and summaries as they were, named `<name>@<hash>`: they answer until what replaced them is built."""
+
+    indexes: tuple[Index, ...] = ()
+    summaries: tuple[Summary, ...] = ()
+
+
 class TableDefinition(msgspec.Struct, frozen=True):
-    """What a table is.
+    """What a table is. `retiring` is said by the index itself, never by a file.
 
     Valid by construction through `load` and `from_dict`, which raise a DefinitionError naming file, entry and remedy.
     """
@@ -91,6 +100,7 @@ class TableDefinition(msgspec.Struct, frozen=True):
     fields: tuple[Field, ...]
     indexes: tuple[Index, ...] = ()
     summaries: tuple[Summary, ...] = ()
+    retiring: Retiring = Retiring()
 
     @classmethod
     def load(cls, path: str | Path) -> TableDefinition:
@@ -106,6 +116,8 @@ class TableDefinition(msgspec.Struct, frozen=True):
             raise DefinitionError(f"{path}: isn't UTF-8 at byte {error.start}; save it as UTF-8") from error
         except tomllib.TOMLDecodeError as error:
             raise DefinitionError(f"{path}: isn't valid TOML: {error}; a name may be given only once") from error
+        if "retiring" in plain:
+            raise DefinitionError(f"{path}: retiring: only the index itself says what retires; remove it")
         return cls.from_dict(path.stem, plain, origin=str(path))
 
     @classmethod
@@ -120,6 +132,16 @@ class TableDefinition(msgspec.Struct, frozen=True):
         from bucketdex.definition.parse import plain_table
 
         return plain_table(self)
+
+    def settled(self, name: str | None = None) -> TableDefinition:
+        """The definition without what retires, or without what retires in favour of the view of that name."""
+
+        def stays(view: Index | Summary) -> bool:
+            return name is not None and retires_for(view.name) != name
+
+        old = self.retiring
+        indexes, summaries = tuple(filter(stays, old.indexes)), tuple(filter(stays, old.summaries))
+        return msgspec.structs.replace(self, retiring=Retiring(indexes, summaries))
 
     def match(self, key: str) -> dict[str, str] | None:
         """The placeholders' texts of one of this table's keys ({} under a prefix).
@@ -168,6 +190,12 @@ class TableDefinition(msgspec.Struct, frozen=True):
             return measure
         except ValueTypeError as error:
             raise QueryError(f"measure {text!r}: {error.reason}") from error
+
+
+def retires_for(name: str) -> str:
+    """The name of the view that a retiring one, or a hidden view of it, was; any other view's own."""
+    before, _, after = name.partition(RETIRED)
+    return before + after[HASH_DIGITS:]
 
 
 @lru_cache(maxsize=1024)

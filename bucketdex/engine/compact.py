@@ -13,6 +13,7 @@ from bucketdex.engine.garbage import move_inlined, retire_deltas, retire_runs
 from bucketdex.engine.land import land
 from bucketdex.engine.merging import MergeStep, merge_step
 from bucketdex.engine.policy import Mode, choose_runs, fold_end, unfolded_debt
+from bucketdex.engine.retire import settle
 from bucketdex.engine.runs import RunSink
 from bucketdex.engine.settings import Settings
 from bucketdex.errors import SnapshotExpiredError
@@ -207,6 +208,7 @@ class Compactor:
             target.runs += [self._listed(run, current, new, view) for run in runs]
             retire_runs(new, view.id, held, self._runtime.now())
             target.state = "ready"
+            settle(new, view.name, self._runtime.now())
             target.folded = base.manifest.generation
             target.folds = [(new.generation, target.folded)]  # what it was before can't be read
             retire_deltas(new, self._runtime.now(), {})

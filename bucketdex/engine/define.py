@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from bucketdex.definition import TableDefinition
 from bucketdex.engine.commit import replacement
-from bucketdex.engine.garbage import retire_all, retire_runs
+from bucketdex.engine.garbage import retire_all
 from bucketdex.engine.land import land
+from bucketdex.engine.retire import fresh, redefine
 from bucketdex.engine.settings import Settings
 from bucketdex.engine.successor import Successors
-from bucketdex.errors import CommitGaveUpError, ManagedByStackError, TableNotFoundError
+from bucketdex.errors import CommitGaveUpError, DefinitionError, ManagedByStackError, TableNotFoundError
 from bucketdex.runtime import Runtime
 from bucketdex.storage import (
     MANIFEST_FORMAT,
@@ -18,10 +19,9 @@ from bucketdex.storage import (
     ManifestStore,
     SwapLostError,
     Versioned,
-    ViewState,
     successor_name,
 )
-from bucketdex.views import OBJECTS, RECORDS, View, view_of, views_of
+from bucketdex.views import OBJECTS, RECORDS, view_of, views_of
 
 TRIES_MAX = 10  # while others define the same table
 
@@ -36,11 +36,13 @@ class Definer:
     def define(self, definition: TableDefinition, *, managed_by: str | None) -> Versioned:
         """Makes the table be as defined. Idempotent. A table that is managed by a stack is changed by that stack only.
 
-        New indexes and summaries start as `building` where the table has rows, and are built by the next compaction. A
+        New indexes and summaries start as `building` where the table has rows, and are built by the next compaction;
+        those that they replace answer until then (`retire.redefine`). A
         change of fields or source needs every object read again: where the table has objects it stays as it is, and a
         successor is announced, to be filled and promoted; one that has the new fields already is gone on with. A
         definition with the table's own fields gives up a successor with others.
         """
+        definition = definition.settled()
         for _ in range(TRIES_MAX):
             landed = self._define(definition, managed_by)
             if landed is not None:
@@ -58,7 +60,7 @@ class Definer:
             successor = self._successors.of(base.manifest)
             if successor is not None and self._successors.hold(successor.manifest.table):
                 return successor.manifest.table
-            definition = TableDefinition.from_dict(table, base.manifest.definition)
+            definition = TableDefinition.from_dict(table, base.manifest.definition).settled()
             landed = self._announce(base, definition, base.manifest.managed_by)
             if landed is not None and landed.manifest.successor is not None:
                 return landed.manifest.successor
@@ -167,7 +169,7 @@ class Definer:
             definition=definition.to_dict(),
             revision=1,
             log=[LogEntry(id=commit, generation=1, kind="definition", touched=None)],
-            views={view.name: _fresh(view, 1, building=False) for view in views_of(definition)},
+            views={view.name: fresh(view, 1, building=False) for view in views_of(definition)},
             floor_at=self._runtime.now(),
             updated_at=self._runtime.now(),
         )
@@ -175,20 +177,11 @@ class Definer:
     def _redefined(self, current: Manifest, definition: TableDefinition, managed_by: str | None) -> Manifest:
         now = self._runtime.now()
         new = replacement(current, "definition", self._runtime, self._settings, touched=None)
-        new.definition, new.managed_by, new.state = definition.to_dict(), managed_by, "live"
+        new.managed_by, new.state = managed_by, "live"
         new.revision, new.successor = current.revision + 1, None
-        empty = _is_empty(current)
-        if empty:
+        if empty := _is_empty(current):
             retire_all(new, now)
-        views: dict[str, ViewState] = {}
-        for view in views_of(definition):
-            old = new.views.get(view.name)
-            same = old is not None and old.hash == view.hash
-            views[view.name] = old if same and old else _fresh(view, new.generation, building=not empty)
-        for name, state in new.views.items():
-            if name not in views or views[name].hash != state.hash:
-                retire_runs(new, state.id, state.runs, now)
-        new.views = views
+        redefine(new, definition, now, empty=empty)
         return new
 
     def _refuse_other_manager(self, manifest: Manifest, managed_by: str | None) -> None:
@@ -199,25 +192,20 @@ class Definer:
             )
 
 
-def _fresh(view: View, generation: int, *, building: bool) -> ViewState:
-    return ViewState(
-        name=view.name, kind=view.kind, hash=view.hash, folded=generation, runs=[],
-        state="building" if building else "ready", folds=[(generation, generation)],
-    )  # fmt: skip
-
-
 def _is_same(
     current: Manifest, definition: TableDefinition, managed_by: str | None, *, successor: str | None = None
 ) -> bool:
-    """Whether nothing changes, nor does this version of the code make any view differently."""
+    """Whether nothing changes, nor does this version of the code make any view differently. What retires already goes
+    on doing so.
+    """
+    if (current.state, current.successor, current.managed_by) != ("live", successor, managed_by):
+        return False
+    try:
+        known = TableDefinition.from_dict(definition.name, current.definition)
+    except DefinitionError:  # as another version wrote it
+        return False
     hashes = {name: state.hash for name, state in current.views.items()}
-    return (
-        current.state == "live"
-        and current.successor == successor
-        and current.definition == definition.to_dict()
-        and current.managed_by == managed_by
-        and hashes == {view.name: view.hash for view in views_of(definition)}
-    )
+    return known.settled() == definition and hashes == {view.name: view.hash for view in views_of(known)}
 
 
 def _is_direct(current: Manifest, definition: TableDefinition) -> bool:

@@ -4,8 +4,6 @@ deltas.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-
 import msgspec
 
 from bucketdex.engine.commit import replacement
@@ -14,7 +12,8 @@ from bucketdex.engine.settings import Backoff, Settings
 from bucketdex.engine.successor import Successors
 from bucketdex.errors import CommitGaveUpError
 from bucketdex.runtime import Runtime
-from bucketdex.storage import Manifest, ManifestStore, SwapLostError
+from bucketdex.storage import Manifest, ManifestStore, Run, SwapLostError
+from bucketdex.storage.entries import ANY_GENERATION
 
 
 class Promoter:
@@ -56,28 +55,22 @@ class Promoter:
 def promoted(live: Manifest, successor: Manifest, runtime: Runtime, settings: Settings) -> Manifest:
     """The live manifest with the successor's content. Files stay where they are; all that the table had is garbage.
 
-    Generations count on from the live ones: each run is added by this one, the unfolded deltas are the last ones up to
-    it, in their order, and each view has folded as many of them as before (so `added` and `folded` may be negative).
+    The successor's generations are shifted so that its newest is this one: their order is all that counts (the numbers
+    may be negative). Of what was before, nothing can be read: each view's history begins here.
     """
     new = replacement(live, "definition", runtime, settings, touched=None)
     retire_all(new, runtime.now())
     new.definition, new.revision, new.successor = successor.definition, live.revision + 1, None
-    deltas = sorted(successor.deltas, key=lambda delta: delta.added)
-    added = [delta.added for delta in deltas]
+    shift = new.generation - successor.generation
 
-    def moved(generation: int) -> int:
-        return new.generation - len(added) + bisect_right(added, generation)
+    def moved(run: Run) -> Run:
+        through = run.through if run.through == ANY_GENERATION else run.through + shift
+        return msgspec.structs.replace(run, added=new.generation, since=run.since + shift, through=through)
 
-    new.deltas = [msgspec.structs.replace(delta, added=moved(delta.added)) for delta in deltas]
+    new.deltas = [msgspec.structs.replace(delta, added=delta.added + shift) for delta in successor.deltas]
     for name, state in successor.views.items():
-        folded = moved(state.folded)
+        folded = state.folded + shift
         new.views[name] = msgspec.structs.replace(
-            state,
-            runs=[
-                msgspec.structs.replace(run, added=new.generation, since=moved(run.since), through=moved(run.through))
-                for run in state.runs
-            ],
-            folded=folded,
-            folds=[(new.generation, folded)],  # of what was before, nothing can be read
+            state, runs=[moved(run) for run in state.runs], folded=folded, folds=[(new.generation, folded)]
         )
     return new

@@ -107,7 +107,10 @@ class Walk:
         """The newest generation. TableChangedError once the table is defined otherwise than when the walk began."""
         manifest = self._live()
         if manifest.definition != self._plain:
-            raise TableChangedError(f"table {self._table} was defined anew meanwhile: run it again")
+            definition = TableDefinition.from_dict(self.definition.name, manifest.definition)
+            if definition.settled() != self.definition.settled():
+                raise TableChangedError(f"table {self._table} was defined anew meanwhile: run it again")
+            self.definition, self._plain = definition, manifest.definition
         return Snapshot(self._means.index, manifest, self.definition, self._means.cache)
 
     def _live(self) -> Manifest:

@@ -114,7 +114,7 @@ def fitting_summary(
     With it the names of its measures by those asked for.
     """
     terms = [_identity(term) for term in wanted.group_by]
-    for summary in definition.summaries:
+    for summary in (*definition.summaries, *definition.retiring.summaries):
         plain = {term.field for term in summary.group_by if term.unit is None}
         if [_identity(term) for term in summary.group_by] != terms or not ready(summary.name):
             continue

@@ -35,9 +35,10 @@ class Request:
 
 
 def layouts_of(definition: TableDefinition, columns: Columns) -> tuple[Layout, ...]:
-    """The views of a table that keep rows: its indexes and `records`."""
+    """The views of a table that keep rows: its indexes, those that retire, and `records`."""
     tail = (columns[KEY], columns[AT])
-    indexes = [Layout(index.name, (*(columns[name] for name in index.fields), *tail)) for index in definition.indexes]
+    declared = (*definition.indexes, *definition.retiring.indexes)
+    indexes = [Layout(index.name, (*(columns[name] for name in index.fields), *tail)) for index in declared]
     return (*indexes, Layout(RECORDS, tail))
 
 

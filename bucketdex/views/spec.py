@@ -10,6 +10,7 @@ import msgspec
 
 from bucketdex.definition import FieldType, GroupTerm, Index, Summary, TableDefinition
 from bucketdex.definition.groups import TZDATA_VERSION
+from bucketdex.definition.table import HASH_DIGITS
 
 LINE_FORMAT = 1  # part of every view's identity: raise it when lines or sort keys are written differently
 
@@ -59,9 +60,9 @@ def views_of(definition: TableDefinition) -> tuple[View, ...]:
     ]
     views += [
         View(index.name, "index", _digest("index", shape, list(index.fields)), index=index)
-        for index in definition.indexes
+        for index in (*definition.indexes, *definition.retiring.indexes)
     ]
-    for summary in definition.summaries:
+    for summary in (*definition.summaries, *definition.retiring.summaries):
         views += _summary_views(definition, summary, shape)
     return tuple(views)
 
@@ -113,4 +114,4 @@ def _record_shape(definition: TableDefinition) -> object:
 
 
 def _digest(*parts: object) -> str:
-    return hashlib.sha256(msgspec.json.encode([LINE_FORMAT, *parts], order="deterministic")).hexdigest()[:12]
+    return hashlib.sha256(msgspec.json.encode([LINE_FORMAT, *parts], order="deterministic")).hexdigest()[:HASH_DIGITS]

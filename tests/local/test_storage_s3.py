@@ -52,7 +52,7 @@ ODD_KEYS = [
     "tab\t/\r",
 ]
 PLAIN_KEYS = [
-    "tr/d", "lead", "a/b", "b", "c d", "x", "plus+plus", "per%2Fcent%", "uni-é😀/ñ", "n" * 1024, "é" * 512, " ", "#q?x=1&y",
+    "tr/d", "lead", "a/b", "b", "c d", "x", "plus+plus", "at@at", "per%2Fcent%", "uni-é😀/ñ", "n" * 1024, "é" * 512, " ", "#q?x=1&y",
     "*star'()!", "back\\slash", "<>&\"", "~`^{}|[]", "...", "a/.b/..c", "\u2028", "\ufeffbom",
 ]  # fmt: skip
 counter = itertools.count()

@@ -14,6 +14,7 @@ from bucketdex.definition import TableDefinition
 from bucketdex.engine import Engine, Event, Settings
 from bucketdex.engine.collect import referenced
 from bucketdex.engine.commit import replacement
+from bucketdex.engine.promote import promoted
 from bucketdex.engine.successor import Successors
 from bucketdex.errors import AccessDeniedError, BucketdexError, CommitGaveUpError, SnapshotExpiredError
 from bucketdex.storage import (
@@ -24,6 +25,7 @@ from bucketdex.storage import (
     successors_prefix,
     table_prefix,
 )
+from bucketdex.storage.entries import ANY_GENERATION, Manifest
 from bucketdex.views import BlockCache, Snapshot
 
 PLAIN = DEFINITION.to_dict()
@@ -244,6 +246,33 @@ def test_more_unfolded_deltas_than_there_were_generations() -> None:
     assert live_contents(bench) == rebuilt(bench, NEW)
 
 
+def test_what_is_promoted_keeps_its_order() -> None:
+    """Of commits, folds and what runs may hold: compaction and erasure compare them."""
+    bench, _, _ = bench_of(7, msgspec.structs.replace(TINY, delta_rows_max=9))
+    bench.engine.define(NEW)
+    name = bench.engine.successor("orders")
+    assert name is not None
+    for seed in range(6):
+        bench.put("orders/1", documents(random.Random(seed), 2 if seed % 2 else 12))
+        bench.apply("orders/1")
+        if seed % 3 == 1:
+            bench.engine.compact(name, "by_tag", mode="tidy")
+    bench.engine.backfill(name)
+    successor, live = bench.engine.load(name).manifest, bench.engine.load("orders").manifest
+    before, after = places(successor), places(promoted(live, successor, bench.runtime, TINY))
+    assert [[a <= b for b in before] for a in before] == [[a <= b for b in after] for a in after]
+    assert max(after) <= live.generation + 1
+
+
+def places(manifest: Manifest) -> list[int]:
+    runs = [run for state in manifest.views.values() for run in state.runs]
+    known = [run for run in runs if run.through != ANY_GENERATION]
+    assert known
+    numbers = [number for run in known for number in (run.since, run.through)]
+    numbers += [delta.added for delta in manifest.deltas] + [state.folded for state in manifest.views.values()]
+    return numbers
+
+
 # What each rule is for
 
 
@@ -400,6 +429,11 @@ def test_a_fold_does_not_land_on_a_rebuilt_table_whose_views_are_at_the_same_gen
     name = bench.engine.rebuild("orders")
     bench.engine.backfill(name, rate=1)
     bench.engine.compact(name, "objects", mode="tidy")
+    before, live = bench.engine.load(name).manifest, bench.engine.load("orders").manifest
+    ahead = before.generation - before.views["by_tag"].folded - (live.generation + 1 - folded)
+    assert ahead >= 0
+    for _ in range(ahead):
+        bench.engine.sweep("orders")  # a generation of the live table alone
     meanwhile: list[int] = []
 
     def promote() -> None:
