@@ -5,7 +5,7 @@ messages.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -105,6 +105,8 @@ class DeadLetters:
     def from_stack(cls, name: str) -> DeadLetters:
         """Those of a deployed stack, found by its outputs. One request; the tables' definitions, once keys are read."""
         outputs = stack_outputs(name)
+        if not any(source.dead in outputs for source in SOURCES.values()):
+            raise BucketdexError(f"stack {name!r} doesn't say where its dead letter queues are: deploy it again")
         with asking_aws("SQS"):
             import boto3
 
@@ -273,12 +275,12 @@ class _Held:
         return len(answer.get("Failed", []))
 
     def give_back(self) -> None:
-        """Makes visible again what wasn't deleted. A request for each ten."""
+        """Makes visible again what wasn't deleted; by itself it would be in a minute. A request for each ten."""
         receipts = iter([receipt for receipt in self._receipts.values() if receipt])
         while some := list(islice(receipts, ENTRIES_MAX)):
             entries: Any = [
                 {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": 0}
                 for number, receipt in enumerate(some)
             ]
-            with asking_aws(f"messages of {self._name} stay hidden for {HOLD_SECONDS} s"):
+            with suppress(BucketdexError), asking_aws("SQS"):
                 self._sqs.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)

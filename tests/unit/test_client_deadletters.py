@@ -304,6 +304,12 @@ def test_a_crash_anywhere_loses_nothing(data: st.DataObject) -> None:
     assert len(sqs.bodies(OUTPUTS["MaintenanceQueueUrl"])) == sum(body[0] == "m" for body in bodies), "once each"
 
 
+def test_a_stack_that_says_nothing_of_its_queues(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deadletters, "stack_outputs", lambda name: {"IndexBucketName": "index"})
+    with pytest.raises(BucketdexError, match="deploy it again"):
+        DeadLetters.from_stack("Old")
+
+
 # The command line
 
 
