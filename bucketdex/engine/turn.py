@@ -25,7 +25,10 @@ POLL_S: Final = 2.0  # between two looks at what everybody waits for
 PACED_S: Final = 10.0  # of a rate: the most that one page holds
 SKEW_S: Final = 60.0  # by which the clocks of S3 and of a function may differ
 PATIENCE_S: Final = 1_200.0  # hidden messages that outlast it are failing, and wait for another try
-STALLED_MAX: Final = 3  # passes in a row that found no less left
+STALLED_MAX: Final = 4  # passes in a row that found no less left
+# SQS may count a minute late, and an empty queue that isn't only costs another pass. So the first one comes soon, and
+# those after passes that found no less left wait four times longer each: minutes in all before such a job has failed.
+SETTLE_S: Final = 2.0
 FAILURES_MAX: Final = 3  # in a row, before the job is left to the next turn
 
 Step = Literal["worked", "waits", "over"]
@@ -128,18 +131,19 @@ class Turn:
         stays = job.target == job.table
         by_report = job.inventory is not None and job.number == 1  # which names objects that are gone
         found_all = job.left == 0 and not by_report
+        following = job.next_pass(now)
+        if not found_all and following.stalled >= STALLED_MAX:
+            self._save(state="failed", error=f"{job.left} objects stay unindexed: see the dead letters, then resume it")
+            return "worked"
         # What was uploaded meanwhile is in the queue. It should be in a successor before that takes the table's place.
         if not (found_all and (stays or job.due == 0)):
             depth = self._queue.depth()
-            if depth.visible or (depth.hidden and now < job.sent_at + PATIENCE_S):
+            early = now < job.sent_at + SETTLE_S * 4**following.stalled
+            if early or depth.visible or (depth.hidden and now < job.sent_at + PATIENCE_S):
                 return "waits"
         if found_all or (by_report and stays):
             return self._end()
-        following = job.next_pass(now)
-        if following.stalled >= STALLED_MAX:
-            self._save(state="failed", error=f"{job.left} objects stay unindexed: see the dead letters, then resume it")
-        else:
-            self._saved = self._jobs.save(self._saved, following)
+        self._saved = self._jobs.save(self._saved, following)
         return "worked"
 
     def _end(self) -> Step:

@@ -67,7 +67,8 @@ class Deployed(Bench):
         self.runtime.clock = max([item.last_modified for item in self.data.list("")], default=0.0) + 3_600
 
     def turn(self, steps: int | None = None, engine: Engine | None = None) -> list[Job]:
-        """A turn of so many rounds; without a number, until it only waits."""
+        """A turn of so many rounds, a minute after the last one; without a number, until it only waits."""
+        self.runtime.clock += 60
         left = iter(range(steps)) if steps is not None else None
         slept: list[float] = []
         engine = engine or self.engine
@@ -208,6 +209,22 @@ def test_a_command_stops_the_turn_that_runs(command: str, state: str) -> None:
     assert bench.job().state == state, "no turn takes a command back"
 
 
+@pytest.mark.parametrize(("command", "state"), [("pause", "paused"), ("cancel", "cancelled")])
+def test_a_command_stops_the_turn_that_waits(command: str, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn, "AHEAD_MAX", 1)
+    bench = Deployed(14)
+    bench.engine.start_backfill("orders")
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        getattr(bench.engine.jobs, command)("orders")
+
+    monkeypatch.setattr(bench.runtime, "sleep", wait)
+    bench.engine.continue_backfills(bench.queue, in_time=lambda: len(waits) < 3)
+    assert (len(waits), bench.job().state) == (1, state)
+
+
 def test_commands_need_a_job() -> None:
     bench = Deployed(0)
     for command in (bench.engine.jobs.pause, bench.engine.jobs.resume, bench.engine.jobs.cancel):
@@ -276,8 +293,7 @@ def test_uploads_meanwhile_are_left_to_their_events() -> None:
     bench.engine.start_backfill("orders")
     bench.turn()
     bench.queue.work_off(bench.engine)
-    bench.runtime.clock -= 7_200  # as if the backfill had begun before
-    job = msgspec.structs.replace(bench.job(), started_at=bench.runtime.clock)
+    job = msgspec.structs.replace(bench.job(), started_at=bench.runtime.clock - 7_200)  # as if it had begun before
     bench.engine.jobs.change("orders", lambda _: job)
     bench.put("orders/young", documents(bench.random, 2))
     bench.turn()
@@ -306,7 +322,7 @@ def test_what_cannot_be_read_is_due_in_the_first_pass_only(monkeypatch: pytest.M
 def test_failing_messages_end_it_in_the_end_and_a_fix_lets_it_go_on() -> None:
     bench = Deployed(3)
     bench.engine.start_backfill("orders")
-    for number in range(1, 5):
+    for number in range(1, turn.STALLED_MAX + 1):
         bench.turn()
         assert (bench.job().number, bench.job().state) == (number, "running")
         bench.queue.hidden = bench.queue.visible[-1:]  # it fails, and waits for another try
@@ -322,6 +338,21 @@ def test_failing_messages_end_it_in_the_end_and_a_fix_lets_it_go_on() -> None:
     bench.queue.hidden = []
     assert bench.run().state == "done"
     assert bench.contents() == bench.rebuilt()
+
+
+def test_a_queue_that_counts_a_minute_late_costs_some_passes_and_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Deployed(3)
+    bench.engine.start_backfill("orders")
+    began = bench.runtime.now()
+    passes: list[float] = []
+    bench.queue.before_send = lambda: passes.append(bench.runtime.now() - began)
+    monkeypatch.setattr(bench.queue, "depth", lambda: Depth(0, 0))
+    bench.engine.continue_backfills(bench.queue, in_time=lambda: bench.runtime.now() < began + 60)
+    assert bench.job().state == "running"
+    assert len(passes) < 6, "each comes later than the one before"
+    bench.queue.work_off(bench.engine)
+    bench.engine.continue_backfills(bench.queue)
+    assert bench.job().state == "done"
 
 
 def test_a_passing_error_is_told_and_the_next_turn_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,7 +157,7 @@ def test_it_waits_for_the_queue_before_it_is_done() -> None:
     bench, queue = Reported(2), Queue()
     bench.report()
     bench.engine.start_backfill("orders", inventory=URL)
-    bench.engine.continue_backfills(queue, in_time=iter([True] * 4 + [False]).__next__)
+    bench.engine.continue_backfills(queue, in_time=iter([True] * 12 + [False]).__next__)
     saved = bench.engine.jobs.load("orders")
     assert saved is not None and (saved.job.state, saved.job.walked) == ("running", True)
 
