@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from bucketdex.errors import (
     CommitGaveUpError,
     SnapshotExpiredError,
     StorageError,
+    TableNotFoundError,
 )
 from bucketdex.runtime import Runtime
 from bucketdex.storage import Manifest, ManifestStore
@@ -93,6 +95,18 @@ class Place:
     def resting(self) -> bool:
         """Whether all that was written has been handled."""
         return not self.writing and not self.queue.waiting
+
+    @contextmanager
+    def cut_short(self, what: str) -> Iterator[None]:
+        """What may come to nothing when the table is defined anew or dropped meanwhile, or its files expire, and would be
+        run again.
+        """
+        try:
+            yield
+        except (StorageError, CommitGaveUpError):
+            raise
+        except BucketdexError:
+            self.counts[f"{what} cut short"] += 1
 
     def processes(self, body: Body) -> None:
         """Calls `body` again and again, in process after process, until the world rests; a crash ends only one of
@@ -203,17 +217,22 @@ class Compactor:
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._seen = -1
+        self._seen = "", 0
 
     def run(self) -> None:
         self._place.processes(self._compact)
 
     def _compact(self, engine: Engine) -> float:
         place, r = self._place, self._place.random
-        manifest = engine.load("t").manifest
-        if manifest.generation == self._seen or not manifest.views:
+        table = "t"
+        manifest = engine.load(table).manifest
+        if manifest.successor is not None and r.random() < 0.5:
+            table = manifest.successor
+            with suppress(TableNotFoundError):  # given up meanwhile
+                manifest = engine.load(table).manifest
+        if (table, manifest.generation) == self._seen or not manifest.views:
             return r.choice([5.0, 100.0, 500.0])
-        self._seen = manifest.generation
+        self._seen = table, manifest.generation
         steps = iter(range(1 if r.random() < place.shape.interrupted else r.randrange(2, 8)))
         due = engine.debt(manifest)
         view = r.choice(due if due and r.random() < 0.7 else list(manifest.views))
@@ -235,17 +254,20 @@ class Collector:
 
     def _collect(self, engine: Engine) -> float:
         place, r = self._place, self._place.random
-        if r.random() < place.shape.sweeps:
-            place.counts["orphans swept"] += engine.sweep("t").deleted
-            place.counts["sweeps"] += 1
-        else:
-            place.counts["collected"] += engine.collect("t").deleted
-            place.counts["collections"] += 1
+        successor = engine.successor("t")
+        table = "t" if successor is None or r.random() < 0.5 else successor
+        with suppress(TableNotFoundError):  # a successor that was given up meanwhile
+            if r.random() < place.shape.sweeps:
+                place.counts["orphans swept"] += engine.sweep(table).deleted
+                place.counts["sweeps"] += 1
+            else:
+                place.counts["collected"] += engine.collect(table).deleted
+                place.counts["collections"] += 1
         return r.choice([1.0, 5.0, 30.0] if place.shape.kind == "sweeping" else [1.0, 300.0, 700.0])
 
 
 class Deployer:
-    """Defines the table this way and that, drops it and makes it anew."""
+    """Defines the table this way and that, has it rebuilt, drops it and makes it anew."""
 
     def __init__(self, place: Place) -> None:
         self._place = place
@@ -259,10 +281,35 @@ class Deployer:
             engine.drop_table("t")
             place.counts["drops"] += 1
             return r.choice([0.0, 1.0, 50.0])
-        change = r.choice([engine.define, engine.create_table, engine.create_table])
-        change(r.choice(place.shape.definitions))
-        place.counts["definitions"] += 1
+        definition = r.choice(place.shape.definitions)
+        with place.cut_short("definitions"):
+            if place.shape.rebuilds and r.random() < 0.4:
+                change = r.choice([engine.rebuild, engine.rebuild, engine.abandon])
+                change("t")
+                place.counts["rebuilds begun" if change == engine.rebuild else "rebuilds given up"] += 1
+            else:
+                change = r.choice([engine.define, engine.create_table, engine.create_table])
+                change(definition)
+                place.counts["definitions"] += 1
         return r.choice([0.1, 5.0, 100.0, 500.0])
+
+
+class Builder:
+    """Fills the table's successor, whenever there is one, and puts it in its place."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+
+    def run(self) -> None:
+        self._place.processes(self._build)
+
+    def _build(self, engine: Engine) -> float:
+        place = self._place
+        with place.cut_short("builds"):
+            if engine.successor("t") is not None:
+                engine.build_successor("t")
+                place.counts["builds"] += 1
+        return place.random.choice([1.0, 20.0, 200.0])
 
 
 class Repairer:
@@ -276,7 +323,7 @@ class Repairer:
 
     def _repair(self, engine: Engine) -> float:
         place, r = self._place, self._place.random
-        try:
+        with place.cut_short("repairs"):
             if r.random() < 0.5:
                 engine.backfill("t", force=r.random() < 0.2, rate=r.choice([None, None, 2.0]))
                 place.counts["backfills"] += 1
@@ -287,10 +334,6 @@ class Repairer:
                 assert not wrong, f"views are called wrong: {wrong}"
                 place.counts["verifications"] += 1
                 place.counts["repaired"] += found.repaired
-        except (StorageError, CommitGaveUpError):
-            raise
-        except BucketdexError:  # the table was defined anew or dropped meanwhile; the snapshot expired again and again
-            place.counts["repairs cut short"] += 1
         return r.choice([1.0, 100.0, 1_000.0])
 
 

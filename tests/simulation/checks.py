@@ -11,6 +11,7 @@ import msgspec
 from bucketdex.definition import TableDefinition
 from bucketdex.engine.collect import referenced
 from bucketdex.storage import Manifest, ObjectStore
+from bucketdex.storage.paths import manifest_path, owner_of, successors_prefix, table_of, table_prefix
 from bucketdex.views import OBJECTS, RECORDS, REJECTS, BlockCache, Snapshot, view_of, views_of
 from bucketdex.views.derive import derive, weighted_rows
 from bucketdex.views.lines import decode_object
@@ -19,7 +20,7 @@ from bucketdex.views.summary import summary_fold
 
 
 def definition_of(manifest: Manifest) -> TableDefinition:
-    return TableDefinition.from_dict(manifest.table, manifest.definition)
+    return TableDefinition.from_dict(owner_of(manifest.table), manifest.definition)
 
 
 def contents(snapshot: Snapshot) -> dict[str, Any]:
@@ -101,12 +102,15 @@ def _summary(snapshot: Snapshot, name: str, rows: Any) -> list[dict[str, Any]]:
 
 
 def assert_no_orphans(store: ObjectStore, manifest: Manifest) -> None:
-    """Every file of the table is listed by its manifest, and every listed file is there."""
-    prefix = f"tables/{manifest.table}/"
-    found = {listed.key for listed in store.list(prefix)} - {f"{prefix}manifest.json"}
-    assert found == referenced(manifest), (
-        f"orphans {found - referenced(manifest)}, missing {referenced(manifest) - found}"
-    )
+    """Every file of the table is listed by its manifest, and every listed file is there. Of past successors there is
+    nothing but such files, and a tombstone beside them.
+    """
+    prefix = table_prefix(manifest.table)
+    listed = referenced(manifest)
+    homes = {table_of(path) for path in listed}
+    found = {item.key for start in (prefix, successors_prefix(manifest.table)) for item in store.list(start)}
+    found -= {manifest_path(table) for table in homes | {manifest.table}}
+    assert found == listed, f"orphans {found - listed}, missing {listed - found}"
 
 
 def snapshot_of(store: ObjectStore, manifest: Manifest, *, at: int | None = None) -> Snapshot:

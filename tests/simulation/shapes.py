@@ -12,7 +12,10 @@ from toxics import FAULTS, Toxicity
 from bucketdex.definition import TableDefinition
 from bucketdex.engine import Settings
 
-KINDS = ("mixed", "mixed", "hot", "bursty", "bulk", "bulk", "sweeping", "losing", "poisoned", "redefined", "merging")
+KINDS = (
+    "mixed", "mixed", "hot", "bursty", "bulk", "bulk", "sweeping", "losing", "poisoned", "redefined", "merging", "rebuilt",
+    "rebuilt",
+)  # fmt: skip
 
 PLAIN: dict[str, Any] = {
     "source": {"prefix": "d/", "format": "ndjson"},
@@ -36,6 +39,9 @@ OTHER: dict[str, Any] = PLAIN | {
     "indexes": {"by_g": ["a", "g"], "by_t": ["t"]},
     "summaries": {"s": {"group_by": ["a"], "measures": {"n": "count()", "top": "max(a)", "total": "sum(a)"}}},
 }
+
+INTS: dict[str, Any] = PLAIN | {"fields": PLAIN["fields"] | {"a": "int"}}
+KEYED: dict[str, Any] = OTHER | {"fields": PLAIN["fields"] | {"k": {"type": "string", "from": "system", "path": "key"}}}
 
 SETTINGS = Settings(
     alone_bytes=400, alone_rows=12, wave_objects=3, delta_rows_max=14, flush_rows=16, inline_bytes_max=500,
@@ -64,9 +70,11 @@ class Shape(msgspec.Struct):
     compactors: int
     collectors: int
     deployers: int
+    builders: int
     repairers: int
     delivery: Delivery
     drops: bool
+    rebuilds: bool
     poison: dict[str, float]  # keys that can't be read until that time after the beginning
     sweeps: float = 0.4  # the share of collections that sweep
     interrupted: float = 0.3  # the share of compactions that end after one step
@@ -101,9 +109,11 @@ def draw(r: random.Random) -> Shape:
         compactors=r.choice([0, 1, 2]),
         collectors=r.choice([0, 1]),
         deployers=int(len(plain) > 1),
+        builders=0,
         repairers=int(r.random() < 0.1),
         delivery=Delivery(),
         drops=False,
+        rebuilds=False,
         poison={},
     )
     shape = _SHAPED.get(kind, _mixed)(r, shape)
@@ -191,6 +201,18 @@ def _redefined(r: random.Random, shape: Shape) -> Shape:
     return shape
 
 
+def _rebuilt(r: random.Random, shape: Shape) -> Shape:
+    """Fields that change, and tables that are rebuilt, while events flow: a successor is filled, and takes over."""
+    shape.rebuilds = True
+    shape.drops = r.random() < 0.15
+    shape.builders = r.choice([0, 1, 1, 2])
+    shape.deployers = r.choice([1, 1, 1, 2])
+    shape.pauses_s = [0.0, 1.0, 20.0, 100.0]
+    shape.compactors, shape.collectors = r.choice([0, 1, 2]), r.choice([0, 1, 2])
+    shape.sweeps = 0.7
+    return shape
+
+
 def _merging(r: random.Random, shape: Shape) -> Shape:
     """Merges in many steps, most of them interrupted, among runs of other sizes."""
     shape.keys = [f"d/{i}" for i in range(r.choice([4, 8, 12]))]
@@ -206,5 +228,5 @@ def _merging(r: random.Random, shape: Shape) -> Shape:
 
 _SHAPED = {
     "hot": _hot, "bursty": _bursty, "bulk": _bulk, "sweeping": _sweeping, "losing": _losing, "poisoned": _poisoned,
-    "redefined": _redefined, "merging": _merging,
+    "redefined": _redefined, "rebuilt": _rebuilt, "merging": _merging,
 }  # fmt: skip

@@ -12,6 +12,7 @@ from bucketdex.engine.collect import referenced
 from bucketdex.storage import Delta, Garbage, GetRequest, Manifest, Run
 from bucketdex.storage import manifest as manifests
 from bucketdex.storage.descriptors import join_manifest, read_part
+from bucketdex.storage.paths import is_successor
 
 SKEW_MAX_S = 900.0
 
@@ -52,7 +53,8 @@ class Witness:
         """Something was deleted: nobody may refer to it."""
         if key.endswith("/manifest.json"):
             table = key.split("/")[1]
-            assert "+" in table and self.manifests[table].state == "dropped", f"{key}: a manifest is deleted"
+            buried = is_successor(table) and self.manifests[table].state == "dropped"
+            assert buried, f"{key}: a manifest is deleted"
             del self.manifests[table], self._files[table], self._landed_at[table]
         for table, files in self._files.items():
             assert key not in files, f"{table}: {key} is deleted while it is listed"
@@ -68,6 +70,8 @@ class Witness:
         assert new.state == "live" or not (new.views or new.deltas), f"{where}: a tombstone that holds rows"
         if old.state == "dropped" and kind != "collection":
             assert kind == "definition", f"{where}: a {kind} on a dropped table"
+        if old.successor is not None and new.successor is None and new.revision > old.revision:
+            self._counts["promotions"] += new.views != old.views and new.definition is not None
         if kind != "definition":
             assert (old.state, old.revision) == (new.state, new.revision), f"{where}: defined by a {kind}"
 
@@ -78,7 +82,7 @@ class Witness:
                 earliest = self._landed_at[new.table] - SKEW_MAX_S
                 assert item.removed_at >= earliest, f"{where}: garbage that is said to be older than its removal"
         lost = _unlisted(old, new)
-        if not lost:
+        if not lost or (is_successor(new.table) and new.state == "dropped"):  # its files are its table's, or nobody's
             return
         assert new.log[-1].kind == "collection", f"{where}: forgets files"
         horizon = self._world.now + self._world.current.skew_s - self._settings.grace_seconds

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from actors import Collector, Compactor, Deployer, Indexer, Place, Reader, Repairer, Writer
+from actors import Builder, Collector, Compactor, Deployer, Indexer, Place, Reader, Repairer, Writer
 from bounds import bounds
 from bucket import Bucket
 from checks import assert_consistent, assert_no_orphans, contents, definition_of, snapshot_of
@@ -47,6 +47,7 @@ class World:
         shape, place = self.shape, self.place
         crew = [Writer] * shape.writers + [Indexer] * shape.indexers + [Compactor] * shape.compactors
         crew += [Collector] * shape.collectors + [Deployer] * shape.deployers + [Repairer] * shape.repairers
+        crew += [Builder] * shape.builders
         for i, member in enumerate([*crew, Reader]):
             skew_s = self.scheduler.random.uniform(-SKEW_MAX_S, SKEW_MAX_S)
             self.scheduler.spawn(f"{member.__name__} {i}", member(place).run, skew_s=skew_s)
@@ -55,7 +56,6 @@ class World:
         """No more faults: what deployments, schedules, queues and their owners would bring about in time."""
         place, r = self.place, self.scheduler.random
         engine = place.engine(Toxicity())
-        engine.create_table(self.definition)
         self._redrive(engine)
         self._repair(engine)
         if r.random() < 0.5:
@@ -63,17 +63,18 @@ class World:
         for _ in range(2):
             self.scheduler.now += 50_000
             engine.collect("t")
-        engine.sweep("t")
+            engine.sweep("t")
 
     def _redrive(self, engine: Engine) -> None:
         """What was given up is poison; once nothing is, it is sent again, once and completely."""
-        place = self.place
+        place, shape = self.place, self.shape
         dead = place.queue.dead
-        assert all(self.shape.is_poison(message.event.key) for message in dead), f"given up: {dead}"
+        assert all(shape.is_poison(message.event.key) for message in dead), f"given up: {dead}"
         self.counts["dead letters"] += len(dead)
-        if place.poison and not self._is_repaired_later:
+        if place.poison and not self._is_repaired_later and not shape.deployers:
             self._check_healthy(engine)
         place.poison = {}
+        engine.create_table(self.definition)
         for message in dead:
             assert not engine.apply("t", [message.event]).failed
 
