@@ -52,8 +52,9 @@ demo-stop: $(STAMP) ## stop the local deployment and delete its data
 soak: $(STAMP) ## play SEEDS=2000 simulated schedules under faults, from FIRST=0 on, in JOBS processes (all cores)
 	$(BIN)/python tests/simulation/soak.py --seeds $(or $(SEEDS),2000) --first $(or $(FIRST),0) $(if $(JOBS),--jobs $(JOBS))
 
-mutations: $(STAMP) ## take each rule of the protocol out of a copy, and show that the simulation notices
-	$(BIN)/python tests/simulation/mutations.py
+mutations: $(STAMP) ## take each rule of the protocol (MATCH='*floor*') out of a copy; show that the simulation notices
+	$(BIN)/python tests/simulation/mutations.py $(if $(MATCH),--match '$(MATCH)') $(if $(SEEDS),--seeds $(SEEDS)) \
+	  $(if $(JOBS),--jobs $(JOBS))
 
 bench: $(STAMP) ## print the counted requests and measured rates
 	$(BIN)/python -m benchmarks

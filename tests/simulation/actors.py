@@ -9,11 +9,11 @@ from typing import Any
 
 import msgspec
 from bucket import Bucket
-from checks import assert_consistent, contents, snapshot_of
+from checks import assert_consistent, assert_real, contents, definition_of, snapshot_of
 from messages import EventQueue, Message
 from scheduler import Crash, Scheduler
 from shapes import Shape
-from toxics import SimulatedStore, Toxicity
+from toxics import SimulatedStore, StillStore, Toxicity
 from witness import Witness
 
 from bucketdex.engine import Engine
@@ -26,7 +26,8 @@ from bucketdex.errors import (
 )
 from bucketdex.runtime import Runtime
 from bucketdex.storage import Manifest, ManifestStore
-from bucketdex.views import BlockCache
+from bucketdex.views import OBJECTS, BlockCache, Snapshot
+from bucketdex.views.lines import decode_object
 
 VISIBILITY_S = 900.0
 CALLS_MAX = 5  # that one process serves before a new one takes its place
@@ -70,6 +71,7 @@ class Place:
         self.index = Bucket(lambda: scheduler.now)
         self.witness = Witness(self.index, scheduler, shape.settings, self.counts)
         self.runtime = SimulatedRuntime(scheduler)
+        self._cache = BlockCache(4_000_000)
         self.writing = 0
 
     def engine(self, toxicity: Toxicity | None = None) -> Engine:
@@ -86,6 +88,21 @@ class Place:
     def denied(self, key: str) -> bool:
         """Whether a key is poison now."""
         return key in self.poison and self.scheduler.elapsed_s < self.poison[key]
+
+    def acknowledged(self, key: str) -> None:
+        """No message of the key is left: what its object is now is in the index, at this very moment."""
+        queue, manifest = self.queue, self.witness.manifests["t"]
+        if queue.lost or self.counts["drops"]:
+            return
+        if any(message.event.key == key for message in (*queue.waiting, *queue.dead)):
+            return
+        snapshot = Snapshot(StillStore(self.index), manifest, definition_of(manifest), self._cache)
+        found = snapshot.lookup(OBJECTS, [key]).get(key)
+        row = decode_object(found.lines[-1]) if found else None
+        there = self.data.current(key)
+        expected = ("" if key in self.data.archived else there.etag) if there else None
+        assert (row.etag if row else None) == expected, f"{key}: {row} instead of {expected} at {manifest.generation}"
+        self.counts["acknowledged keys checked"] += 1
 
     def calm_store(self, bucket: Bucket) -> SimulatedStore:
         """A bucket through a perfect network."""
@@ -115,7 +132,7 @@ class Place:
         while not self.resting:
             engine = self.engine()
             for _ in range(self.random.randrange(1, CALLS_MAX + 1)):  # a warm function serves several calls
-                self.scheduler.begin_call()
+                self.scheduler.current.call = 0
                 pause_s = 1.0
                 try:
                     pause_s = body(engine)
@@ -171,7 +188,8 @@ class Writer:
 
     def _document(self) -> dict[str, Any]:
         r = self._place.random
-        return {"g": r.choice(["x", "y", None]), "a": r.choice([1, 2, 3, None, "bad"] if r.random() < 0.1 else [1, 2, 3]),
+        groups = ["x", "y", f"z{r.getrandbits(40):010x}z"] if self._place.shape.erasing else ["x", "y", None]
+        return {"g": r.choice(groups), "a": r.choice([1, 2, 3, None, "bad"] if r.random() < 0.1 else [1, 2, 3]),
                 "t": r.sample(["p", "q"], r.randrange(3))}  # fmt: skip
 
 
@@ -210,6 +228,8 @@ class Indexer:
                 place.queue.postpone(message, place.random.random() * 15)
             else:
                 place.queue.done(message)
+        for key in {message.event.key: None for message in group}:
+            place.acknowledged(key)
 
 
 class Compactor:
@@ -271,15 +291,19 @@ class Deployer:
 
     def __init__(self, place: Place) -> None:
         self._place = place
+        self._dropped = False
 
     def run(self) -> None:
         self._place.processes(self._define)
 
     def _define(self, engine: Engine) -> float:
         place, r = self._place, self._place.random
+        assert not self._dropped or place.witness.manifests["t"].state == "dropped", "a dropped table is back"
+        self._dropped = False
         if place.shape.drops and r.random() < 0.3:
             engine.drop_table("t")
             place.counts["drops"] += 1
+            self._dropped = place.shape.deployers == 1  # nobody else makes it anew
             return r.choice([0.0, 1.0, 50.0])
         definition = r.choice(place.shape.definitions)
         with place.cut_short("definitions"):
@@ -364,6 +388,7 @@ class Reader:
     def _check(self, manifest: Manifest) -> None:
         try:
             found = assert_consistent(snapshot_of(self._store, manifest))
+            assert_real(found, self._place.data.bodies)
         except SnapshotExpiredError:
             self._place.counts["reads expired"] += 1
             return

@@ -39,6 +39,7 @@ class Bucket:
     def __init__(self, clock: Callable[[], float], announce: Announce | None = None) -> None:
         self._clock, self._announce = clock, announce
         self.watcher: Watcher | None = None
+        self.bodies: dict[str, bytes] = {}  # everything that was ever put, by ETag
         self.archived: set[str] = set()  # keys whose current object can't be read until it is restored
         self._versions: dict[str, list[Version]] = {}
         self._sequence: Counter[str] = Counter()
@@ -73,6 +74,7 @@ class Bucket:
         if if_match is not None and (version is None or version.etag != if_match):
             raise PreconditionFailedError(key)
         etag = hashlib.md5(body).hexdigest()
+        self.bodies[etag] = body
         self._versions.setdefault(key, []).append(Version(body, etag, self._clock()))
         self._changed("created", key)
         if self.watcher is not None:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from collections import Counter
 from decimal import Decimal
 from typing import Any
 
 import msgspec
+from bucket import Bucket
 
 from bucketdex.definition import TableDefinition
 from bucketdex.engine.collect import referenced
 from bucketdex.storage import Manifest, ObjectStore
 from bucketdex.storage.paths import manifest_path, owner_of, successors_prefix, table_of, table_prefix
+from bucketdex.storage.zstd import SKIPPABLE_HEADER, SKIPPABLE_MAGIC
+from bucketdex.storage.zstd import _zstd as zstd
 from bucketdex.views import OBJECTS, RECORDS, REJECTS, BlockCache, Snapshot, view_of, views_of
 from bucketdex.views.derive import derive, weighted_rows
 from bucketdex.views.lines import decode_object
 from bucketdex.views.merge import cancel
 from bucketdex.views.summary import summary_fold
+
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
 def definition_of(manifest: Manifest) -> TableDefinition:
@@ -67,6 +74,16 @@ def assert_consistent(snapshot: Snapshot) -> dict[str, Any]:
     return found
 
 
+def assert_real(found: dict[str, Any], bodies: dict[str, bytes]) -> None:
+    """Every record is one of the very object that `objects` names, not of two of them mixed."""
+    etags = {parts[0]: parts[1] for parts in (line.decode().split() for line in found[OBJECTS])}
+    for line in found[RECORDS]:
+        row = msgspec.json.decode(line)
+        start, length = row["_at"]
+        record = msgspec.json.decode(bodies[etags[row["_key"]]][start : start + length])
+        assert (row.get("g"), row.get("t") or []) == (record["g"], record["t"]), f"{row} of {record}"
+
+
 def _summary(snapshot: Snapshot, name: str, rows: Any) -> list[dict[str, Any]]:
     """The summary's rows computed by plain Python over the records."""
     definition = snapshot.definition
@@ -111,6 +128,35 @@ def assert_no_orphans(store: ObjectStore, manifest: Manifest) -> None:
     found = {item.key for start in (prefix, successors_prefix(manifest.table)) for item in store.list(start)}
     found -= {manifest_path(table) for table in homes | {manifest.table}}
     assert found == listed, f"orphans {found - listed}, missing {listed - found}"
+
+
+def assert_erased(index: Bucket, gone: set[bytes]) -> None:
+    """None of these is in any file, unpacked."""
+    for key in index.live_keys():
+        version = index.current(key)
+        assert version is not None and version.body is not None
+        body = unpacked(version.body)
+        held = [secret for secret in gone if secret in body]
+        assert not held, f"{key} holds {held}, which was deleted"
+
+
+def unpacked(body: bytes) -> bytes:
+    """A file with all that is in it: frames decompressed, those to be skipped too, and what a manifest inlines."""
+    parts = [body]
+    if body.startswith(b"{"):
+        parts += [unpacked(base64.b64decode(text)) for text in re.findall(rb'"inline":"([^"]+)"', body)]
+        return b"\n".join(parts)
+    while len(body) > SKIPPABLE_HEADER.size:
+        magic, length = SKIPPABLE_HEADER.unpack_from(body)
+        if magic == SKIPPABLE_MAGIC:
+            payload, body = body[8 : 8 + length], body[8 + length :]
+            if payload.startswith(ZSTD_MAGIC):
+                parts.append(unpacked(payload))
+        else:
+            decompressor = zstd.ZstdDecompressor()
+            parts.append(decompressor.decompress(body))
+            body = decompressor.unused_data
+    return b"\n".join(parts)
 
 
 def snapshot_of(store: ObjectStore, manifest: Manifest, *, at: int | None = None) -> Snapshot:

@@ -70,7 +70,7 @@ class Scheduler:
             except Crash:
                 pass
             except BaseException as error:
-                self.failure = error
+                self.failure = self.failure or error
 
         actor = Actor(name, greenlet(run, self._main), skew_s)
         actor.wakes_at = self.now + delay_s

@@ -11,6 +11,7 @@ from toxics import FAULTS, Toxicity
 
 from bucketdex.definition import TableDefinition
 from bucketdex.engine import Settings
+from bucketdex.engine.settings import ERASE_SECONDS_MIN
 
 KINDS = (
     "mixed", "mixed", "hot", "bursty", "bulk", "bulk", "sweeping", "losing", "poisoned", "redefined", "merging", "rebuilt",
@@ -75,6 +76,7 @@ class Shape(msgspec.Struct):
     delivery: Delivery
     drops: bool
     rebuilds: bool
+    erasing: bool  # values of their own in objects, of which those that are deleted have to go from every file in time
     poison: dict[str, float]  # keys that can't be read until that time after the beginning
     sweeps: float = 0.4  # the share of collections that sweep
     interrupted: float = 0.3  # the share of compactions that end after one step
@@ -114,9 +116,11 @@ def draw(r: random.Random) -> Shape:
         delivery=Delivery(),
         drops=False,
         rebuilds=False,
+        erasing=r.random() < 0.12,
         poison={},
     )
     shape = _SHAPED.get(kind, _mixed)(r, shape)
+    shape.settings = msgspec.structs.replace(shape.settings, erase_seconds=ERASE_SECONDS_MIN)
     if shape.whole_file_bytes < 1_000:  # many more calls, of which any may fail all of an attempt
         milder = {name: getattr(shape.toxicity, name) * 0.3 for name in FAULTS}
         shape.toxicity = Toxicity(**milder)
@@ -170,8 +174,10 @@ def _bulk(r: random.Random, shape: Shape) -> Shape:
 def _sweeping(r: random.Random, shape: Shape) -> Shape:
     """Slow writers of files, and sweeps that come in between their PUT and their swap."""
     settings = msgspec.structs.replace(shape.settings, delta_rows_max=r.choice([0, 14, 100]))
-    shape.settings = msgspec.structs.replace(settings, inline_bytes_max=r.choice([0, 0, 500]))
-    shape.toxicity = msgspec.structs.replace(shape.toxicity, slow=0.15, crash=min(shape.toxicity.crash, 0.004))
+    grace_s = r.choice([10.0, 600.0])  # short: files vanish under whoever reads them
+    shape.settings = msgspec.structs.replace(settings, inline_bytes_max=r.choice([0, 0, 500]), grace_seconds=grace_s)
+    shape.toxicity = msgspec.structs.replace(shape.toxicity, slow=0.05, crash=min(shape.toxicity.crash, 0.004))
+    shape.swap_factor = r.choice([1.0, 3.0])
     shape.collectors, shape.compactors, shape.sweeps = 2, r.choice([1, 2]), 0.8
     shape.pauses_s = [0.0, 1.0, 20.0, 60.0]
     return shape
@@ -198,6 +204,11 @@ def _redefined(r: random.Random, shape: Shape) -> Shape:
     shape.drops = r.random() < 0.5
     shape.pauses_s = [0.0, 1.0, 20.0, 100.0]
     shape.compactors = r.choice([1, 2])
+    if r.random() < 0.5:  # bulk commits, which bring runs for the views that they know
+        shape.keys = [f"d/{i}" for i in range(8)]
+        shape.rows, shape.mutations, shape.polls_s = [3, 5, 9, 11], 16, [1.0, 5.0, 20.0]
+        shape.pauses_s = [0.0, 0.1, 1.0, 50.0]
+        shape.settings = msgspec.structs.replace(shape.settings, delta_rows_max=14)
     return shape
 
 

@@ -66,6 +66,8 @@ class SimulatedStore(ObjectStore):
 
     def _get(self, request: GetRequest) -> Got:
         self._maybe_fail()
+        if self._happens("slow"):
+            self._world.pause(self._world.random.random() * 100)
         got = self._bucket.get(request)
         if self._happens("damaged"):
             return msgspec.structs.replace(got, body=self._damage(got))
@@ -203,3 +205,38 @@ class SimulatedStore(ObjectStore):
             self._counts[fault] += 1
             return True
         return False
+
+
+class StillStore(ObjectStore):
+    """A bucket at one moment: reading it takes no time."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self.url = "simulated://"
+        self._bucket = bucket
+
+    def get(self, request: GetRequest) -> Got:
+        return self._bucket.get(request)
+
+    def get_many(self, requests: Sequence[GetRequest]) -> Any:
+        return [self._attempt(request) for request in requests]
+
+    def open(self, key: str, *, storage_class: bool = False) -> OpenObject:
+        raise NotImplementedError
+
+    def put(self, key: str, body: bytes, *, if_match: str | None = None, if_absent: bool = False) -> str:
+        raise NotImplementedError
+
+    def delete_many(self, keys: Sequence[str]) -> None:
+        raise NotImplementedError
+
+    def list(self, prefix: str, *, start_after: str | None = None) -> Iterator[Listed]:
+        return self._bucket.list(prefix, start_after)
+
+    def folders(self, prefix: str) -> Any:
+        raise NotImplementedError
+
+    def tags(self, key: str) -> dict[str, str]:
+        raise NotImplementedError
+
+    def with_retries(self, enabled: bool) -> ObjectStore:
+        return self

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from bucket import Bucket
 from scheduler import Scheduler
@@ -12,7 +14,7 @@ from bucketdex.engine.collect import referenced
 from bucketdex.storage import Delta, Garbage, GetRequest, Manifest, Run
 from bucketdex.storage import manifest as manifests
 from bucketdex.storage.descriptors import join_manifest, read_part
-from bucketdex.storage.paths import is_successor
+from bucketdex.storage.paths import is_successor, owner_of
 
 SKEW_MAX_S = 900.0
 
@@ -31,8 +33,25 @@ class Witness:
 
     def written(self, key: str, body: bytes) -> None:
         """A file, or the next manifest of a table."""
-        if not key.endswith("/manifest.json"):
-            return
+        if key.endswith("/manifest.json"):
+            with self._fatal():
+                self._replaced(key, body)
+
+    def forgotten(self, key: str) -> None:
+        """Something was deleted: nobody may refer to it."""
+        with self._fatal():
+            self._deleted(key)
+
+    @contextmanager
+    def _fatal(self) -> Iterator[None]:
+        """Whoever did it may swallow the error; the world doesn't."""
+        try:
+            yield
+        except AssertionError as error:
+            self._world.failure = error
+            raise
+
+    def _replaced(self, key: str, body: bytes) -> None:
         new = self._whole(body, key)
         old = self.manifests.get(new.table)
         files = referenced(new)
@@ -49,15 +68,15 @@ class Witness:
         self.manifests[new.table], self._files[new.table] = new, files
         self._landed_at[new.table] = self._world.now
 
-    def forgotten(self, key: str) -> None:
-        """Something was deleted: nobody may refer to it."""
+    def _deleted(self, key: str) -> None:
         if key.endswith("/manifest.json"):
             table = key.split("/")[1]
             buried = is_successor(table) and self.manifests[table].state == "dropped"
             assert buried, f"{key}: a manifest is deleted"
             del self.manifests[table], self._files[table], self._landed_at[table]
         for table, files in self._files.items():
-            assert key not in files, f"{table}: {key} is deleted while it is listed"
+            past = is_successor(table) and self.manifests[owner_of(table)].successor != table
+            assert past or key not in files, f"{table}: {key} is deleted while it is listed"
 
     def _whole(self, body: bytes, key: str) -> Manifest:
         stored = manifests.decode_manifest(body, key)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 
 from actors import Builder, Collector, Compactor, Deployer, Indexer, Place, Reader, Repairer, Writer
 from bounds import bounds
 from bucket import Bucket
-from checks import assert_consistent, assert_no_orphans, contents, definition_of, snapshot_of
+from checks import assert_consistent, assert_erased, assert_no_orphans, contents, definition_of, snapshot_of
 from memo import forget, install
 from scheduler import Scheduler
 from shapes import draw
@@ -20,6 +21,8 @@ from bucketdex.storage import ManifestStore
 from bucketdex.views import RECORDS
 
 STEPS_MAX = 60_000
+MAINTENANCE_S = 900.0
+SECRET = re.compile(rb"z[0-9a-f]{10}z")
 
 
 class World:
@@ -42,6 +45,8 @@ class World:
             self.scheduler.run(STEPS_MAX)
             self._settle()
             self._check_at_rest()
+            if self.shape.erasing:
+                self._check_erased()
 
     def _spawn(self) -> None:
         shape, place = self.shape, self.place
@@ -108,6 +113,22 @@ class World:
         assert found == self._rebuilt(), "the index differs from a rebuild"
         assert_no_orphans(store, manifest)
         assert definition_of(manifest) == self.definition
+
+    def _check_erased(self) -> None:
+        """After a calm of `erase_seconds`, with the maintenance that a schedule brings, no file holds what was deleted."""
+        engine, data = self.place.engine(Toxicity()), self.place.data
+        before = self.counts["compaction landed"]
+        for _ in range(int(self.shape.settings.erase_seconds / MAINTENANCE_S) + 1):
+            self.scheduler.now += MAINTENANCE_S
+            engine.collect("t")
+            for view in engine.debt(engine.load("t").manifest):
+                engine.compact("t", view, mode="tiered")
+        left = b"".join(found.body for key in data.live_keys() if (found := data.current(key)) and found.body)
+        gone = {secret for body in data.bodies.values() for secret in SECRET.findall(body)} - set(SECRET.findall(left))
+        assert_erased(self.place.index, gone)
+        self.counts["deleted values searched for"] += len(gone)
+        assert self.counts["compaction landed"] - before < 60, "maintenance doesn't come to rest"
+        self._check_at_rest()
 
     def _rebuilt(self) -> dict[str, Any]:
         index = self.place.calm_store(Bucket(lambda: 0.0))

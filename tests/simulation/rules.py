@@ -1,0 +1,376 @@
+"""The rules of the protocol (docs/protocol.md), each with what the code would be without it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Edit(NamedTuple):
+    """A text in a file, and what takes its place."""
+
+    file: str
+    old: str
+    new: str
+
+
+class Rule(NamedTuple):
+    """A rule, and the edits that take it out."""
+
+    name: str
+    edits: tuple[Edit, ...]
+
+
+def _rule(name: str, file: str, old: str, new: str) -> Rule:
+    return Rule(name, (Edit(f"bucketdex/{file}", old, new),))
+
+
+COMMITS = (
+    _rule(
+        "every key that was read is in the touched set, even where nothing changed",
+        "engine/attempt.py",
+        "            self._draft.put(key, change)\n            self._touched.add(key)",
+        "            self._draft.put(key, change)\n            if change.lines or known.get(key):\n                self._touched.add(key)",
+    ),
+    _rule(
+        "a key that somebody touched since the base is redone",
+        "engine/commit.py",
+        "return {key for key in keys if touch_hash(key) in hashes}",
+        "return set()",
+    ),
+    _rule(
+        "a key that is redone is read again",
+        "engine/changes.py",
+        "            return fetch(self._means.data, self._definition, self._means.settings, key)",
+        "            kept = self.__dict__.setdefault('kept', {})\n"
+        "            if key not in kept:\n"
+        "                kept[key] = fetch(self._means.data, self._definition, self._means.settings, key)\n"
+        "            return kept[key]",
+    ),
+    Rule(
+        "objects are read after the manifest that the commit is based on",
+        (
+            Edit(
+                "bucketdex/engine/attempt.py",
+                '        """Steps 2 to 6. RedoEverythingError and SnapshotExpiredError ask for another attempt on a newer base."""\n',
+                "        self._reader.kept = {key: self._reader.fetch(key) for key in self._by_key}\n"
+                "        self._base = self._means.manifests.load(self._base.manifest.table)\n"
+                "        if self._base.manifest.state == 'dropped' or not same_shape(self._base.manifest, self._draft._base):\n"
+                "            raise RedoEverythingError('defined anew')\n"
+                "        self._draft._base = self._base.manifest\n",
+            ),
+            Edit(
+                "bucketdex/engine/changes.py",
+                "            return fetch(self._means.data, self._definition, self._means.settings, key)",
+                "            kept = self.__dict__.setdefault('kept', {})\n"
+                "            if key in kept:\n"
+                "                return kept.pop(key)\n"
+                "            return fetch(self._means.data, self._definition, self._means.settings, key)",
+            ),
+        ),
+    ),
+    _rule(
+        "everything is redone when the log doesn't reach back to the base",
+        "engine/commit.py",
+        "    if len(later) != manifest.generation - generation:",
+        "    if False:",
+    ),
+    _rule(
+        "everything is redone when the definition or the set of views changed",
+        "engine/attempt.py",
+        'if current.state == "dropped" or not same_shape(base, current):',
+        'if current.state == "dropped":',
+    ),
+    _rule(
+        "a commit of too many keys touches every key",
+        "engine/commit.py",
+        "        if entry.touched is None:\n            return set(keys)",
+        "        if entry.touched is None:\n            continue",
+    ),
+    _rule(
+        "a key is skipped only if every event of it is an equal duplicate",
+        "engine/changes.py",
+        'return all(e.kind == "created" and e.sequencer == known[0].sequencer for e in self._by_key[key])',
+        'return any(e.kind == "created" and e.sequencer == known[0].sequencer for e in self._by_key[key])',
+    ),
+    _rule(
+        "an object that has the same ETag is not passed over",
+        "engine/attempt.py",
+        "        for key, change in self._reader.changes(snapshot, read, known).items():\n            self._draft.put(key, change)\n            self._touched.add(key)",
+        "        for key, change in self._reader.changes(snapshot, read, known).items():\n"
+        "            info = read[key].reader._info\n"
+        "            if info is not None and key in known and info.etag == known[key][0].etag:\n"
+        "                continue\n"
+        "            self._draft.put(key, change)\n            self._touched.add(key)",
+    ),
+    _rule(
+        "the delete of an unknown key is committed",
+        "engine/attempt.py",
+        "        work = [key for key in self._by_key if not self._reader.is_duplicate(key, known.get(key))]",
+        "        work = [key for key in self._by_key if not self._reader.is_duplicate(key, known.get(key))]\n"
+        "        work = [k for k in work if k in known or any(e.kind == 'created' for e in self._by_key[k])]",
+    ),
+    _rule(
+        "what files hold of a redone key is taken back",
+        "engine/draft.py",
+        "        if self.flushed:\n            own",
+        "        if False:\n            own",
+    ),
+    _rule(
+        "a large object that somebody touched is streamed again",
+        "engine/attempt.py",
+        '        if self._deferred is None:\n            # Its rows are in files; those of a failed attempt are orphans.\n            raise RedoEverythingError("another commit touched the large object")\n',
+        "        if self._deferred is None:\n            return\n",
+    ),
+    _rule(
+        "the old rows of a key are taken back",
+        "engine/changes.py",
+        "            if key in records:\n                change.retract(RECORDS, records[key])\n",
+        "",
+    ),
+    _rule(
+        "an indexer whose files vanish starts over",
+        "engine/apply.py",
+        "except (RedoEverythingError, SnapshotExpiredError, ObjectChangedError) as error:",
+        "except (RedoEverythingError, ObjectChangedError) as error:",
+    ),
+    _rule(
+        "the error of a PUT proves nothing",
+        "storage/manifest.py",
+        "            settled = self._settle(base, new, split)",
+        "            raise SwapLostError(self.load(new.table)) from failure",
+    ),
+    Rule(
+        "an object that is read in several requests is pinned",
+        (Edit("simulation/toxics.py", "GetRequest(key, offset, if_match=got.etag)", "GetRequest(key, offset)"),),
+    ),
+)
+
+COMPACTIONS = (
+    _rule(
+        "a compaction whose input is gone is abandoned",
+        "engine/compact.py",
+        "not all(run in state.runs for run in wanted)",
+        "False",
+    ),
+    _rule(
+        "a fold that somebody else has done is abandoned",
+        "engine/compact.py",
+        "if state is None or state.id != view.id or state.folded != base.manifest.views[view.name].folded:",
+        "if state is None or state.id != view.id:",
+    ),
+    _rule(
+        "a compactor whose files vanish looks again",
+        "engine/compact.py",
+        "                if base.manifest.generation == expired:\n                    raise",
+        "                if True:\n                    raise",
+    ),
+    _rule(
+        "an interrupted merge never takes an input's start back",
+        "engine/merging.py",
+        "start=self.end if run.start is None else max(run.start, self.end),",
+        "start=self.end,",
+    ),
+    _rule(
+        "the rest of a merged input is read from where the merge has come",
+        "engine/merging.py",
+        "start=self.end if run.start is None else max(run.start, self.end),",
+        "start=run.start,",
+    ),
+    _rule(
+        "a summary is settled only where a merge holds all of its view",
+        "engine/merging.py",
+        '    if view.kind != "summary" or scope.whole_from is None:\n        return None',
+        '    if view.kind != "summary":\n        return None\n    scope = scope._replace(whole_from="")',
+    ),
+    _rule(
+        "a view of another hash is another view",
+        "engine/define.py",
+        "            same = old is not None and old.hash == view.hash\n",
+        "            same = old is not None\n"
+        "            old = old and __import__('msgspec').structs.replace(old, hash=view.hash)\n",
+    ),
+    _rule(
+        "a view that was added is not answered from before it is built",
+        "engine/define.py",
+        'state="building" if building else "ready"',
+        'state="ready"',
+    ),
+    _rule(
+        "a summary is ready only after the views that settle it",
+        "engine/compact.py",
+        'waiting = [name for name in needed if manifest.views[name].state == "building"]',
+        "waiting = []",
+    ),
+    _rule(
+        "a view that was dropped and added again while it was built is built again",
+        "engine/compact.py",
+        'or state.state != "building" or state.folded != begun:',
+        'or state.state != "building":',
+    ),
+    _rule(
+        "a contested minimum or maximum is settled by the hidden summary",
+        "views/snapshot.py",
+        "        for slot in fold.contested(state):",
+        "        for slot in ():",
+    ),
+)
+
+GARBAGE = (
+    _rule(
+        "files below the floor are written anew by commits",
+        "engine/commit.py",
+        "        if all(base_generation(file.path) >= base.floor for file in run.files):\n            return run",
+        "        return run",
+    ),
+    _rule(
+        "a delta's file below the floor is written anew",
+        "engine/commit.py",
+        "if self._delta_file is None or base_generation(self._delta_file.path) < base.floor:",
+        "if self._delta_file is None:",
+    ),
+    _rule(
+        "files below the floor are written anew by compactions",
+        "engine/compact.py",
+        "if any(base_generation(file.path) < current.floor for file in run.files):",
+        "if False:",
+    ),
+    _rule(
+        "a file of folded deltas below the floor is written anew",
+        "engine/compact.py",
+        "            if base.manifest.generation < current.floor:",
+        "            if False:",
+    ),
+    Rule(
+        "a sweep commits a floor before it deletes; age is no substitute",
+        (
+            Edit(
+                "bucketdex/engine/collect.py",
+                "            new.floor, new.floor_at = new.generation, new.updated_at\n",
+                "            new.floor_at = new.updated_at\n",
+            ),
+            Edit(
+                "bucketdex/engine/collect.py",
+                "            if generation is not None and generation < manifest.floor:",
+                "            old = listed.last_modified < self._runtime.now() - self._settings.grace_seconds\n"
+                "            if generation is not None and old:",
+            ),
+        ),
+    ),
+    _rule(
+        "a sweep leaves what is not below its floor",
+        "engine/collect.py",
+        "            if generation is not None and generation < manifest.floor:",
+        "            if generation is not None:",
+    ),
+    _rule(
+        "a delta is kept until every view has folded it",
+        "engine/garbage.py",
+        "folded = min(state.folded for state in manifest.views.values())",
+        "folded = max(state.folded for state in manifest.views.values())",
+    ),
+    _rule(
+        "what a snapshot may still read is kept for the grace period",
+        "engine/collect.py",
+        "horizon = self._runtime.now() - self._settings.grace_seconds",
+        "horizon = self._runtime.now() - self._settings.grace_seconds * 0.8",
+    ),
+    _rule(
+        "inlined deltas that were folded are kept as a file",
+        "engine/garbage.py",
+        "            kept = moved.get(delta.id, delta)\n            manifest.garbage.append(",
+        "            kept = moved.get(delta.id, delta)\n            if kept.inline or kept.part:\n                continue\n            manifest.garbage.append(",
+    ),
+    _rule(
+        "generations whose pieces were collected are not put together",
+        "engine/collect.py",
+        "            _forget(new, max((entry.removed for entry in gone), default=0))\n",
+        "",
+    ),
+    _rule(
+        "a dropped table leaves a tombstone",
+        "engine/define.py",
+        'new.state, new.managed_by, new.successor = "dropped", None, None\n            retire_all(new, self._runtime.now())\n            return new',
+        "new.managed_by, new.successor = None, None\n"
+        "            views = {n: __import__('msgspec').structs.replace(s, runs=[]) for n, s in new.views.items()}\n"
+        "            retire_all(new, self._runtime.now())\n            new.views = views\n            return new",
+    ),
+)
+
+SUCCESSORS = (
+    _rule(
+        "a commit is made to the successor first",
+        "engine/apply.py",
+        "            failed = ahead.failures(base.manifest.successor)",
+        "            failed = {}",
+    ),
+    _rule(
+        "a key that the successor could not take is not committed",
+        "engine/apply.py",
+        "            here = {key: events for key, events in by_key.items() if key not in failed}",
+        "            here = by_key",
+    ),
+    _rule(
+        "a commit lands only where it knows the successor",
+        "engine/commit.py",
+        "        and a.successor == b.successor\n",
+        "",
+    ),
+    Rule(
+        "the live table is loaded before its successor is, to promote it",
+        (
+            Edit(
+                "bucketdex/engine/promote.py",
+                "            base = self._manifests.load(table)\n            if base.manifest.successor != name:\n                return False\n",
+                "            try:\n"
+                "                early = self._manifests.load(name)\n"
+                "            except Exception:\n"
+                "                return False\n"
+                "            base = self._manifests.load(table)\n"
+                "            if base.manifest.successor != name:\n                return False\n",
+            ),
+            Edit(
+                "bucketdex/engine/promote.py",
+                "            successor = self._successors.of(base.manifest)\n",
+                "            successor = early if early.manifest.state == 'live' else None\n",
+            ),
+        ),
+    ),
+    _rule(
+        "a successor is held after it was announced",
+        "engine/successor.py",
+        "        return landed if landed is not None and self.hold(first.table) else None",
+        "        return landed",
+    ),
+    _rule(
+        "a successor's files are deleted only while its table names it",
+        "engine/collect.py",
+        "        if not is_successor(table):\n            return True\n",
+        "        return True\n",
+    ),
+    _rule(
+        "a sweep leaves the successor that is named",
+        "engine/collect.py",
+        "            if name == live.successor or not self._buried(",
+        "            if not self._buried(",
+    ),
+    _rule(
+        "a sweep keeps what a table lists in the home of a past successor",
+        "engine/collect.py",
+        "            going = [path for path in files if path not in kept]",
+        "            going = files",
+    ),
+    _rule(
+        "a fold is abandoned when a rebuilt table took the place of its own",
+        "engine/compact.py",
+        "            if not inputs <= {delta.id for delta in current.deltas}:  # a rebuilt table took the place of this one\n                return None\n",
+        "",
+    ),
+    _rule(
+        "a past of another table is not put together from this one",
+        "engine/promote.py",
+        "            folds=[(new.generation, folded)],",
+        "            folds=[(0, folded), (new.generation, folded)],",
+    ),
+)
+
+RULES = (*COMMITS, *COMPACTIONS, *GARBAGE, *SUCCESSORS)
