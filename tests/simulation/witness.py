@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from bucket import Bucket
 from scheduler import Scheduler
 
+from bucketdex.definition.table import RETIRED
 from bucketdex.engine import Settings
 from bucketdex.engine.collect import referenced
 from bucketdex.storage import Delta, Garbage, GetRequest, Manifest, Run
@@ -91,7 +92,9 @@ class Witness:
             assert kind == "definition", f"{where}: a {kind} on a dropped table"
         if old.successor is not None and new.successor is None and new.revision > old.revision:
             self._counts["promotions"] += new.views != old.views and new.definition is not None
-        if kind != "definition":
+        if _retires(old, new):
+            self._counts["retired views dropped"] += 1
+        elif kind != "definition":
             assert (old.state, old.revision) == (new.state, new.revision), f"{where}: defined by a {kind}"
 
     def _check_garbage(self, old: Manifest, new: Manifest, where: str) -> None:
@@ -132,7 +135,7 @@ class Witness:
         if old is None or kind != "compaction":
             return
         for name, state in new.views.items():
-            before = old.views[name]
+            before = old.views.get(name, state)
             if before.state == "building" and state.state == "ready":
                 self._counts["views built"] += 1
             elif before.folded != state.folded:
@@ -140,6 +143,17 @@ class Witness:
             elif before.runs != state.runs:
                 several = any(run.start is not None and run not in before.runs for run in state.runs)
                 self._counts["merge steps of several" if several else "merges, or last steps"] += 1
+
+
+def _retires(old: Manifest, new: Manifest) -> bool:
+    """Whether a swap made views ready, and dropped those that had answered in their place."""
+    was = {name: state.state for name, state in old.views.items()}
+    made = [name for name, state in new.views.items() if (was.get(name), state.state) == ("building", "ready")]
+    gone = set(old.views) - set(new.views)
+    told = {name: text for name, text in old.definition.items() if name != "retiring"} == {
+        name: text for name, text in new.definition.items() if name != "retiring"
+    }
+    return bool(new.log[-1].kind == "compaction" and made and gone and all(RETIRED in name for name in gone) and told)
 
 
 def _unlisted(old: Manifest, new: Manifest) -> list[object]:
