@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 from bucketdex.engine import ApplyResult, Event
+from bucketdex.errors import TableNotFoundError
+from bucketdex.storage import is_successor
 from functions.indexer.events import Message
 
 Apply = Callable[[str, list[Event]], ApplyResult]
@@ -61,7 +63,9 @@ class Batch:
             try:
                 result = self._apply(table, wanted)
             except Exception as error:
-                failed = {event.key: error for event in wanted}
+                # Of a successor nothing may be left: its table has another by now, or none any more.
+                done = isinstance(error, TableNotFoundError) and is_successor(table)
+                failed = {} if done else {event.key: error for event in wanted}
             else:
                 failed = result.failed
                 self.results.append((table, result))

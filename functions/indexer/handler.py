@@ -9,10 +9,9 @@ import msgspec
 from aws_lambda_powertools.utilities.data_classes import SQSEvent, event_source
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from bucketdex.engine import ApplyResult, Engine, Event
-from bucketdex.errors import TableNotFoundError
+from bucketdex.engine import Engine
 from bucketdex.runtime import system_runtime
-from bucketdex.storage import is_successor, open_data_store, open_index_store
+from bucketdex.storage import open_data_store, open_index_store
 from functions.configuration import deployed_tables, from_environment, router
 from functions.indexer.batch import Batch
 from functions.indexer.events import read_message
@@ -44,16 +43,6 @@ queues = {
 maintenance = MaintenanceQueue(sqs, system_runtime(), settings.maintenance_queue_url)
 
 
-def apply(table: str, events: list[Event]) -> ApplyResult:
-    """Applies events. A successor whose traces are gone needs none: its table has another, or none any more."""
-    try:
-        return engine.apply(table, events)
-    except TableNotFoundError:
-        if not is_successor(table):
-            raise
-        return ApplyResult(generation=0, skipped={event.key for event in events})
-
-
 @logger.inject_lambda_context
 @metrics.log_metrics(capture_cold_start_metric=True)
 @tracer.capture_lambda_handler(capture_response=False)
@@ -65,7 +54,7 @@ def handler(event: SQSEvent, context: LambdaContext) -> dict[str, list[dict[str,
     queue = queues[records[0].event_source_arn.rpartition(":")[2]]  # Lambda mixes no queues in a batch
     budget_ms = context.get_remaining_time_in_millis()
     batch = Batch(
-        apply,
+        engine.apply,
         alone_bytes=engine.settings.alone_bytes,
         settle=queue.settle,
         time_left=lambda: context.get_remaining_time_in_millis() > budget_ms / 2,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bucketdex.engine import ApplyResult, Event
-from bucketdex.errors import CommitGaveUpError, ThrottledError
+from bucketdex.errors import CommitGaveUpError, TableNotFoundError, ThrottledError
 from functions.indexer.batch import Batch, OutOfTimeError
 from functions.indexer.events import Message
 
@@ -90,6 +90,15 @@ def test_a_message_is_not_begun_without_time_to_finish_it() -> None:
     table, failed, _ = run(message("1", "a", receives=2), message("2", "b"), time_left=lambda: False)
     assert table.calls == [("orders", ["b"])]
     assert isinstance(failed["1"], OutOfTimeError)
+
+
+def test_pages_of_a_successor_that_is_gone_are_done() -> None:
+    def gone(table: str, events: list[Event]) -> ApplyResult:
+        raise TableNotFoundError(table)
+
+    batch = Batch(gone, alone_bytes=ALONE, settle=lambda _: None, time_left=lambda: True)
+    batch.run([message("1", "a", table="orders+0123"), message("2", "b")])
+    assert set(batch.failed) == {"2"}
 
 
 def test_what_is_no_event_fails_and_costs_nobody_else() -> None:
