@@ -56,8 +56,8 @@ mutations: $(STAMP) ## take each rule of the protocol (MATCH='*floor*') out of a
 	$(BIN)/python tests/simulation/mutations.py $(if $(MATCH),--match '$(MATCH)') $(if $(SEEDS),--seeds $(SEEDS)) \
 	  $(if $(JOBS),--jobs $(JOBS))
 
-bench: $(STAMP) ## print the counted requests and measured rates
-	$(BIN)/python -m benchmarks
+bench: $(STAMP) ## print the counted requests and measured rates; WHAT=writers, debt, tiers or size for those of docs/scale.md
+	$(BIN)/python -m benchmarks $(WHAT)
 
 docs: $(STAMP) ## write docs/cli.md and the cost figures of the README
 	$(BIN)/python -m bucketdex.cli.reference > docs/cli.md

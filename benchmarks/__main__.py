@@ -1,4 +1,6 @@
-"""`python -m benchmarks`: prints every figure beside its goal. Changes with which figures there are.
+"""`python -m benchmarks`: prints the quick figures beside their goals. Changes with which figures there are.
+
+`python -m benchmarks writers`, `debt`, `tiers` and `size` are the longer ones of docs/scale.md.
 
 Requests, bytes and round trips are exact; rates are processor time of one core. It ends with 0 whether or not goals are
 met: a rate says as much about the machine as about the code.
@@ -7,10 +9,11 @@ met: a rate says as much about the machine as about the code.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks import counts, speed
+from benchmarks import counts, debt, size, speed, tiers, writers
 from benchmarks.datasets import ORDERS, orders, sample
 from benchmarks.figures import HEAD, Figure
 from benchmarks.workbench import Workbench
@@ -34,6 +37,9 @@ def figures(rows: int, *, with_flights: bool) -> Iterator[Figure]:
     yield from speed.compaction(bench, "by_customer")
     yield from _order_lookups(bench, asked, "compacted", REQUESTS_MAX)
     yield from counts.objects_to_index(orders(SMALL_OBJECTS, 1), Workbench(ORDERS))
+    yield from tiers.figures()
+    yield from size.figures()
+    yield from writers.figures()
     if with_flights:
         del bench
         for suffix in ("ndjson", "csv"):
@@ -55,6 +61,10 @@ def _order_lookups(
 
 def main() -> None:
     """The command."""
+    longer = {module.__name__.rpartition(".")[2]: module.main for module in (writers, debt, tiers, size)}
+    if sys.argv[1:2] and sys.argv[1] in longer:
+        longer[sys.argv[1]](sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rows", type=int, default=ROWS, help=f"orders to generate (default {ROWS:,})")
     parser.add_argument("--no-flights", action="store_true", help="leave the flights out")

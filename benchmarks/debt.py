@@ -1,4 +1,5 @@
-"""Compaction debt under steady arrivals, on the virtual clock: `python -m benchmarks.debt`. Changes with what is sampled.
+"""Debt of compaction under steady arrivals, on the virtual clock: `python -m benchmarks debt`. Changes with what is
+sampled.
 
 The engine is the real one and so are the numbers that it works on; time is modelled (see virtual.py).
 """
@@ -7,11 +8,11 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import NamedTuple
 
-from benchmarks.deployed import Deployment, Process
+from benchmarks.deployed import Deployment
 from bucketdex import Database
 from bucketdex.storage import CountingStore
 from bucketdex.storage.entries import encode_manifest
@@ -117,14 +118,14 @@ def steady(rate: float, hours: float, *, rows: int = 1, samples: int = 8) -> Ite
         yield watch.sample()
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.debt", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks debt", description=__doc__)
     parser.add_argument("--rate", type=float, default=10.0, help="objects a second (default 10)")
     parser.add_argument("--rows", type=int, default=1, help="rows an object (default 1)")
     parser.add_argument("--hours", type=float, default=1.0, help="of virtual time (default 1)")
     parser.add_argument("--samples", type=int, default=8)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     print(f"{options.rate:g} objects of {options.rows:,} rows a second\n{HEAD}")
     began = time.monotonic()
     for sample in steady(options.rate, options.hours, rows=options.rows, samples=options.samples):

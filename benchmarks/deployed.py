@@ -1,4 +1,5 @@
-"""A whole deployment on the virtual clock: arrivals, pollers, indexers, the maintenance queue, compactors, the schedule.
+"""A deployment on the virtual clock: arrivals, pollers, indexers, the maintenance queue, compactors, the schedule.
+
 Changes with what the stack sets.
 """
 
@@ -73,7 +74,8 @@ class Process:
     def __init__(self, deployment: Deployment) -> None:
         self.runtime = VirtualRuntime(deployment.world)
         self.index = CountingStore(DistantStore(deployment.index, deployment.world, self.runtime, S3))
-        self.engine = Engine(self.index, DistantStore(deployment.data, deployment.world, self.runtime, S3), self.runtime)
+        data = DistantStore(deployment.data, deployment.world, self.runtime, S3)
+        self.engine = Engine(self.index, data, self.runtime)
 
 
 class Deployment:
@@ -185,13 +187,17 @@ class Deployment:
     def _compact(self, process: Process) -> None:
         while True:
             view = self._wait_for(self._next_view)
-            deadline = self.world.now + BUDGET_S
             try:
-                process.engine.compact(self.table, view, mode="tiered", in_time=lambda end=deadline: self.world.now < end)
+                process.engine.compact(self.table, view, mode="tiered", in_time=self._budget())
                 self._release(view)
             except CommitGaveUpError:
                 self.compactor_gave_up += 1
                 self.world.spawn(lambda view=view: self._release(view), HIDDEN_S)
+
+    def _budget(self) -> Callable[[], bool]:
+        """Whether a turn that begins now has time left."""
+        end = self.world.now + BUDGET_S
+        return lambda: self.world.now < end
 
     def _release(self, view: str) -> None:
         self._locked.discard(view)
@@ -200,16 +206,11 @@ class Deployment:
     def _schedule(self) -> None:
         """As functions/compactor does on its schedule, one turn after the other."""
         while True:
-            began = self.world.now
+            began, in_time, engine = self.world.now, self._budget(), self.scheduled.engine
             try:
-                for view in self.scheduled.engine.debt(self.scheduled.engine.load(self.table).manifest):
-                    if self.world.now > began + BUDGET_S:
-                        break
-                    self.scheduled.engine.compact(
-                        self.table, view, mode="tiered", in_time=lambda: self.world.now < began + BUDGET_S
-                    )
-                else:
-                    self.scheduled.engine.collect(self.table)
+                engine.collect(self.table)
+                for view in engine.debt(engine.load(self.table).manifest):
+                    engine.compact(self.table, view, mode="tiered", in_time=in_time)
             except CommitGaveUpError:
                 self.schedule_gave_up += 1
             self.world.sleep(max(0.0, began + SCHEDULE_S - self.world.now))

@@ -1,75 +1,108 @@
-"""Size tiers far past what fits here: the real policy on runs that are only numbers. `python -m benchmarks.tiers`.
+"""Size tiers far past what fits here: `python -m benchmarks tiers`. Changes with what a merge costs.
 
-Which runs are merged, the engine's own `choose_runs` decides; how long a merge takes is modelled by the measured rate
-of one core. Changes with what a merge costs.
+The engine's own policy decides, on runs that are only numbers: how often a row is rewritten is counted. Hours and
+dollars are modelled by the rates and prices below.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import msgspec
-
+from benchmarks.cost import GET, LAMBDA_GB, LAMBDA_GB_SECOND, PUT, STORED_GB_MONTH
+from benchmarks.figures import Figure
 from bucketdex.engine import Settings
 from bucketdex.engine.policy import choose_runs
 from bucketdex.storage import Run, ViewState
 
-MERGE_ROWS_S = 300_000  # of one core; measured by `python -m benchmarks`
-BUDGET_S = 600.0  # of one invocation
+CORE_ROWS_S = 300_000  # that one core merges; measured by `python -m benchmarks`
+ROWS_A_GET = 200  # of a merge: a block; counted
+ROUND_S = 0.030  # of 32 GETs at once, the slowest of which takes so long; a merge reads, then works
+MERGE_ROWS_S = 1 / (1 / CORE_ROWS_S + ROUND_S / (32 * ROWS_A_GET))
+BYTES_A_ROW = 27  # of an index of the benchmark's orders, compressed; measured
+FILE_BYTES = 16 * 2**20
+VIEWS = 5  # with a line a row, of objects of one row: objects, records, three indexes
+COMMITS = ((8_000, 6), (8_000, 7), (8_000, 8), (100_000, 9), (1_000_000, 10), (10_000_000, 11))
 
 
 class Grown(NamedTuple):
-    """A view at some size. Averages are over all commits until then."""
+    """A view at some size. `runs`: the average over its history; `rewritten`: how often merges wrote a row."""
 
     rows: int
-    runs: int
+    runs: float
     runs_max: int
-    runs_mean: float
-    rewritten: float  # times that a row was written by merges
-    behind: bool  # whether merging took longer than the arrivals
+    rewritten: float
 
 
-def grow(rows_a_commit: int, rows: int, rows_s: float, settings: Settings = Settings()) -> list[Grown]:
-    """A view into which runs of so many rows arrive, sampled at each power of ten.
-
-    One core merges. A merge that outlasts its invocation leaves its output so far and the rests of its inputs, of which
-    the policy chooses anew, as the engine does.
-    """
+def grow(commit_rows: int, rows: int) -> Grown:
+    """A view into which runs of so many rows come one after the other, merged as soon as they are due."""
+    settings = Settings()
     state = ViewState(name="v", kind="index", hash="0", folded=0, runs=[])
-    arrived = merged = names = commits = 0
-    runs_sum = runs_max = 0
-    free_at = 0.0
-    out = []
-    goal = 10 * rows_a_commit
-    while arrived < rows:
-        arrived += rows_a_commit
-        commits += 1
-        now = arrived / rows_s
+    merged = names = runs_sum = runs_max = 0
+    commits = rows // commit_rows
+    for _ in range(commits):
         names += 1
-        state.runs.append(_run(names, rows_a_commit))
-        while free_at <= now and (chosen := choose_runs(state, settings, "tiered")):
-            total = sum(run.rows for run in chosen)
-            done = min(total, int(MERGE_ROWS_S * BUDGET_S))
-            kept = [run for run in state.runs if run not in chosen]
-            names += 1
-            kept.append(_run(names, done))
-            if done < total:
-                rests = (int(run.rows * (1 - done / total)) for run in chosen)
-                for rest in rests:
-                    names += 1
-                    kept.append(_run(names, max(1, rest)))
-            state.runs = kept
-            merged += done
-            free_at = max(free_at, now) + done / MERGE_ROWS_S
-        runs_sum += len(state.runs)
+        state.runs.append(_run(names, commit_rows))
         runs_max = max(runs_max, len(state.runs))
-        if arrived >= goal:
-            behind = free_at > now + BUDGET_S
-            out.append(Grown(arrived, len(state.runs), runs_max, runs_sum / commits, merged / arrived, behind))
-            goal *= 10
-    return out
+        while chosen := choose_runs(state, settings, "tiered", 0.0):
+            names += 1
+            taken = {run.id for run in chosen}
+            output = _run(names, sum(run.rows for run in chosen))
+            state.runs = [run for run in state.runs if run.id not in taken] + [output]
+            merged += output.rows
+        runs_sum += len(state.runs)
+    return Grown(commits * commit_rows, runs_sum / commits, runs_max, merged / (commits * commit_rows))
 
 
 def _run(name: int, rows: int) -> Run:
-    return Run(id=f"{name:012}", files=[], rows=rows, weight=rows, bytes=19 * rows, added=name)
+    return Run(id=f"{name:012}", files=[], rows=rows, weight=rows, bytes=BYTES_A_ROW * rows, added=name)
+
+
+def figures() -> Iterator[Figure]:
+    """One of them, in a second."""
+    it = grow(8_000, 10**8)
+    yield Figure(
+        "times that merges write a row, 10^8 rows", "", f"{it.rewritten:.1f}; runs of a view: {it.runs:.1f} (mean)"
+    )
+
+
+def lines() -> Iterator[str]:
+    """The table, line by line."""
+    heads = (
+        "rows",
+        "rows a run",
+        "runs, mean",
+        "runs, most",
+        "rewritten",
+        "core hours",
+        "rows/s",
+        "compacting",
+        "of it GETs",
+        "stored a month",
+    )
+    yield "".join(head.rjust(15) for head in heads)
+    for commit_rows, power in COMMITS:
+        it = grow(commit_rows, 10**power)
+        hours = it.rows * it.rewritten * VIEWS / MERGE_ROWS_S / 3600
+        written = it.rows * it.rewritten * VIEWS * BYTES_A_ROW
+        requests = written / FILE_BYTES * PUT + written / BYTES_A_ROW / ROWS_A_GET * GET
+        dollars = hours * 3600 * LAMBDA_GB * LAMBDA_GB_SECOND + requests
+        stored = it.rows * BYTES_A_ROW * VIEWS / 1e9 * STORED_GB_MONTH
+        cells = (
+            f"10^{power}", f"{commit_rows:,}", f"{it.runs:.1f}", f"{it.runs_max}", f"{it.rewritten:.1f}",
+            f"{hours:,.1f}", f"{MERGE_ROWS_S / it.rewritten:,.0f}", f"${dollars:,.2f}",
+            f"{requests / dollars:.0%}", f"${stored:,.2f}",
+        )  # fmt: skip
+        yield "".join(cell.rjust(15) for cell in cells)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    argparse.ArgumentParser(prog="python -m benchmarks tiers", description=__doc__).parse_args(arguments)
+    for text in lines():
+        print(text, flush=True)
+
+
+if __name__ == "__main__":
+    main()

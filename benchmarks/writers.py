@@ -1,4 +1,4 @@
-"""Many indexers on one table: `python -m benchmarks.writers`. Changes with what writers are put through.
+"""Many indexers on one table: `python -m benchmarks writers`. Changes with what writers are put through.
 
 Twice: real processes on a real S3 server of this machine, where cores are what runs out; and the same engine on a
 virtual clock with S3's latency and a core for each, where the swap is. Both end with a check: the index holds what the
@@ -15,6 +15,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, 
 from contextlib import suppress
 from multiprocessing.synchronize import Barrier
 
+from benchmarks.figures import Figure
 from benchmarks.s3server import s3_server
 from benchmarks.virtual import S3, DistantStore, Latency, Shelf, VirtualRuntime, World
 from benchmarks.writing import Plan, Tally, Writer, check, together
@@ -131,20 +132,29 @@ def line(plan: Plan, tally: Tally) -> str:
     return f"{f'{plan.mode}, {plan.size:,}':<18}{plan.writers:>8}" + "".join(cell.rjust(WIDTH) for cell in cells)
 
 
+def figures() -> Iterator[Figure]:
+    """Two of the modelled ones, in some seconds."""
+    for writers in (1, 8):
+        plan = Plan("apart", 100, 8, writers)
+        tally = modelled(plan)
+        seen = f"{tally.rates().objects:,.0f} objects/s, {tally.swaps / len(tally.commits):.1f} manifest PUTs a commit"
+        yield Figure(f"indexers on a virtual clock: {writers}, 100 objects a commit", "", seen)
+
+
 def plans(writers: int, longer: int = 1) -> list[Plan]:
     """What is shown for a number of writers; more batches of small objects where they cost nothing."""
     return [
         Plan("apart", 10, 20 * longer, writers), Plan("apart", 100, 8 * longer, writers),
         Plan("hot", 10, 20 * longer, writers), Plan("hot", 100, 4 * longer, writers),
-        Plan("bulk", BULK_ROWS, 1, writers),
+        Plan("bulk", BULK_ROWS, 2, writers),
     ]  # fmt: skip
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.writers", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks writers", description=__doc__)
     parser.add_argument("--only", choices=("measured", "modelled"), help="one of the two")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.only != "modelled":
         print("measured: real processes, SeaweedFS, this machine's cores\n" + HEAD)
         with s3_server():
