@@ -194,6 +194,10 @@ def test_whatever_moves_meanwhile_the_end_is_exact(seed: int, prefix: str) -> No
         elif what == 12 and r.random() < 0.3:
             live.drop_table("t")
             live.define(world.definition)
+        elif what == 13 and r.random() < 0.3:
+            live.rebuild("t")
+        elif what == 14 and live.successor("t"):
+            live.build_successor("t")
         else:
             world.put(key)
             live.apply("t", [Event(key)])
