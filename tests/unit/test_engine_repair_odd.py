@@ -160,7 +160,7 @@ def test_keys_of_any_kind_are_walked_once_and_in_order(
         assert sorted(world.rows()) == sorted(own) and world.engine.verify("t", deep=True).found == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from(["a/", "\ud7ff"]))
 def test_whatever_moves_meanwhile_the_end_is_exact(seed: int, prefix: str) -> None:
     """Uploads, deletions, late and lost events, folds, collections past the grace period, a table that is dropped and
