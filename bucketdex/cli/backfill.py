@@ -140,7 +140,7 @@ def resume(context: typer.Context, table: TableArgument, index: IndexOption = No
 
 @app.command()
 def cancel(context: typer.Context, table: TableArgument, index: IndexOption = None) -> None:
-    """End it for good. What waits in the queue is still indexed."""
+    """End it for good; a rebuild is given up with it. What waits in the queue is still indexed."""
     session(context).table(table, index).backfill_job().cancel()
     print(f"the backfill of {table} is cancelled")
 

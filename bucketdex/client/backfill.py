@@ -70,8 +70,17 @@ class BackfillJob:
         return job
 
     def cancel(self) -> Job:
-        """Ends it for good. What waits in the queue is still indexed."""
-        return self._context.engine.jobs.cancel(self._table)
+        """Ends it for good. What waits in the queue is still indexed.
+
+        A rebuild is given up with it. The successor that a changed definition asks for stays, and each upload is
+        indexed twice: until `start` goes on with it, or a deployment of the old definition gives it up.
+        """
+        engine = self._context.engine
+        job = engine.jobs.cancel(self._table)
+        live, *successors = engine.manifests(self._table)
+        if any(successor.definition == live.definition for successor in successors):
+            engine.abandon(self._table)
+        return job
 
     def status(self) -> dict[str, Any] | None:
         """How far it is, or how it ended; None where there never was one. One GET, or three.

@@ -14,6 +14,7 @@ from enginekit import DEFINITION, Bench, documents
 from bucketdex.cli.main import main
 from bucketdex.cli.session import Session
 from bucketdex.client import Database
+from bucketdex.definition import TableDefinition
 from bucketdex.engine import Depth
 
 Run = Callable[..., tuple[int, str, str]]
@@ -153,6 +154,19 @@ def test_a_rebuild_of_a_deployed_table_is_worked_off_by_its_stack(run: Run, benc
     assert bench.engine.successor("orders") is None and bench.contents() == bench.rebuilt()
     bench.engine.continue_backfills(Queue())
     assert status(run)["state"] == "done"
+
+
+def test_a_rebuild_is_given_up_with_its_backfill_and_a_changed_definition_is_not(run: Run, bench: Bench) -> None:
+    bench.apply(*(f"orders/{i}" for i in range(5)))
+    run("rebuild", "orders")
+    assert bench.engine.successor("orders") and run("cancel", "orders")[0] == 0
+    assert bench.engine.successor("orders") is None
+    plain: dict[str, Any] = DEFINITION.to_dict()
+    changed = TableDefinition.from_dict("orders", plain | {"fields": plain["fields"] | {"note": "string"}})
+    bench.engine.define(changed, managed_by="Shop")
+    successor = bench.engine.successor("orders")
+    assert run("start", "orders")[0] == 0 and status(run)["target"] == successor
+    assert run("cancel", "orders")[0] == 0 and bench.engine.successor("orders") == successor
 
 
 def test_a_rebuild_of_a_table_of_no_stack(capsys: pytest.CaptureFixture[str]) -> None:
