@@ -15,7 +15,7 @@ from bucketdex.engine.changes import Means
 from bucketdex.engine.collect import Collected, Collector
 from bucketdex.engine.compact import Compactor
 from bucketdex.engine.define import Definer
-from bucketdex.engine.erasure import sweep_due
+from bucketdex.engine.erasure import oldest, sweep_due
 from bucketdex.engine.events import ApplyResult, Event
 from bucketdex.engine.jobs import Job, JobStore
 from bucketdex.engine.policy import Mode, choose_runs, unfolded_debt
@@ -247,12 +247,14 @@ class Engine:
         return [live] if successor is None else [live, successor.manifest]
 
     def debt(self, manifest: Manifest) -> list[str]:
-        """The names of the views that are due for compaction."""
+        """The names of the views that are due for compaction; those first that have held deleted values longest."""
         now = self._runtime.now()
-        return [
-            name
-            for name, state in manifest.views.items()
+        due = [
+            state
+            for state in manifest.views.values()
             if state.state == "building"
             or unfolded_debt(manifest, state, self.settings, now)
             or choose_runs(state, self.settings, "tiered", now)
         ]
+        due.sort(key=lambda state: oldest(run.retracted_at for run in state.runs) or now)
+        return [state.name for state in due]

@@ -437,6 +437,19 @@ def test_a_merge_that_cannot_be_whole_waits_for_the_fold() -> None:
     assert "compaction" not in quiet(world, ROUNDS)
 
 
+def test_what_has_waited_longest_comes_first() -> None:
+    """A schedule that runs out of time gets to every view, though others are due again and again."""
+    world = World(10, msgspec.structs.replace(SHAPES["small"], tier_runs=2))
+    for view in ("teams", "by_mail", "records"):
+        for key in ("p/0", "p/0"):
+            world.data.put(key, json.dumps(world.person() | {"number": 1}).encode())
+            world.engine.apply("people", [Event(key)])
+            world.engine.compact("people", view, mode="tidy", in_time=interrupted(1))
+        world.runtime.clock += 60
+    world.runtime.clock += ERASE
+    assert world.engine.debt(world.manifest())[:3] == ["teams", "by_mail", "records"]
+
+
 def test_a_full_compaction_erases_at_once() -> None:
     world = World(7, SHAPES["small"])
     for _ in range(4):
