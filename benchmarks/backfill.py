@@ -111,17 +111,22 @@ def measure(objects: int, rate: float, home: str) -> Iterator[str]:
         log = Log(deployment.log, {outputs["IndexBucketName"]: "index", bucket: "data"})
         log.since_last()
         index.reset()
-        table = Database.from_stack(STACK).table(TABLE)
+        table = Database(index, data).table(TABLE)
         job = table.backfill_job()
         began = time.monotonic()
         job.start()
         ended: list[float] = []
+        looked = began
 
         def over() -> bool:
-            state = (job.status() or {})["state"]
-            if state != "running":
-                ended.append(time.monotonic())
-            return state != "running"
+            nonlocal looked
+            if time.monotonic() > looked + 1:
+                looked = time.monotonic()
+                status = job.status() or {}
+                _told(f"{looked - began:.0f} s, pass {status['pass']}, {status['sent']:,} sent")
+                if status["state"] != "running":
+                    ended.append(looked)
+            return bool(ended)
 
         during = lags.run(rate, over, "orders/live/during-")
         took = ended[0] - began
