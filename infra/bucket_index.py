@@ -17,7 +17,7 @@ from aws_cdk import aws_sns_subscriptions as sns_subscriptions
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from bucketdex.storage import round_path
+from bucketdex.storage import backfills_prefix, round_path
 from infra.alarms import Alarms
 from infra.bundle import LAMBDA_ARM64, Target, build
 from infra.functions import function, grant_data, grant_index, grant_list, grant_put
@@ -116,7 +116,7 @@ class BucketIndex(Construct):
             window=cdk.Duration.seconds(0),
             max_receives=EVENT_MAX_RECEIVE_COUNT,
         )
-        backfiller = self._backfiller(backfill, inventory_bucket)
+        backfiller = self._woken = self._backfiller(backfill, inventory_bucket)
         registration = self._registrar(maintenance, backfiller)
         indexer = self._indexer(queue, backfill, maintenance)
         indexer.add_event_source(
@@ -185,6 +185,17 @@ class BucketIndex(Construct):
     def grant_query(self, grantee: iam.IGrantable) -> None:
         """Lets `grantee` query: read the index bucket. The data bucket stays closed to it (`.records()` needs it)."""
         grant_index(self.index_bucket, grantee)
+
+    def grant_backfill(self, grantee: iam.IGrantable) -> None:
+        """Lets `grantee` start, pause, resume and cancel backfills, and query. A rebuild changes a table: it needs to
+        write all of the index.
+        """
+        self.grant_query(grantee)
+        jobs = [self.index_bucket.arn_for_objects(f"{backfills_prefix()}*")]
+        iam.Grant.add_to_principal(grantee=grantee, actions=["s3:PutObject"], resource_arns=jobs)
+        if self.index_bucket.encryption_key:
+            self.index_bucket.encryption_key.grant_encrypt_decrypt(grantee)
+        _let_wake(grantee, self._woken)
 
     def _bucket(self, kind: str, removal_policy: cdk.RemovalPolicy, *, versioned: bool) -> s3.Bucket:
         return s3.Bucket(
@@ -276,9 +287,7 @@ class BucketIndex(Construct):
         )
         grant_index(self.index_bucket, registrar, write=True)
         maintenance.grant_send_messages(registrar)
-        iam.Grant.add_to_principal(
-            grantee=registrar, actions=["lambda:InvokeFunction"], resource_arns=[backfiller.function_arn]
-        )
+        _let_wake(registrar, backfiller)
         return cdk.CfnResource(
             self,
             "Tables",
@@ -322,3 +331,9 @@ class BucketIndex(Construct):
             targets=[targets.LambdaFunction(compactor)],
         )
         return compactor
+
+
+def _let_wake(grantee: iam.IGrantable, backfiller: lambda_.Function) -> None:
+    """That function only: granting through CDK would add its versions."""
+    arns = [backfiller.function_arn]
+    iam.Grant.add_to_principal(grantee=grantee, actions=["lambda:InvokeFunction"], resource_arns=arns)

@@ -290,6 +290,19 @@ def test_grant_query_reads_the_index_and_nothing_else(synth: Synth) -> None:
     assert "DataBucket" not in json.dumps(policies)
 
 
+def test_grant_backfill_writes_jobs_and_wakes_the_backfiller(synth: Synth) -> None:
+    from aws_cdk import aws_iam as iam
+
+    template = synth(then=lambda stack, index: index.grant_backfill(iam.User(stack, "Operator")))
+    (policy,) = (p for p in of_type(template, "AWS::IAM::Policy").values() if p["Properties"].get("Users"))
+    given = policy["Properties"]["PolicyDocument"]["Statement"]
+    by_action = {action: json.dumps(item["Resource"]) for item in given for action in actions(item)}
+    assert by_action.keys() == {"s3:GetObject", "s3:ListBucket", "s3:PutObject", "lambda:InvokeFunction"}
+    assert "/backfills/*" in by_action["s3:PutObject"] and "IndexBucket" in by_action["s3:PutObject"]
+    assert "Backfiller" in by_action["lambda:InvokeFunction"] and ":*" not in by_action["lambda:InvokeFunction"]
+    assert "DataBucket" not in json.dumps(given)
+
+
 def test_tables_are_registered_before_the_notifications_are_wired(template: dict[str, Any]) -> None:
     registration, resource = one(template, "AWS::CloudFormation::CustomResource", "Tables")
     assert "Registrar" in json.dumps(resource["Properties"]["ServiceToken"])
