@@ -91,8 +91,8 @@ class Place:
 
     def acknowledged(self, key: str) -> None:
         """No message of the key is left: what its object is now is in the index, at this very moment."""
-        queue, manifest = self.queue, self.witness.manifests["t"]
-        if queue.lost or self.counts["drops"]:
+        queue, manifest = self.queue, self.witness.manifests.get("t")
+        if manifest is None or queue.lost or self.witness.dropped:
             return
         if any(message.event.key == key for message in (*queue.waiting, *queue.dead)):
             return
@@ -143,6 +143,8 @@ class Place:
                     self.counts["gave up"] += 1
                 except StorageError:
                     self.counts["storage errors"] += 1
+                except TableNotFoundError:
+                    assert "t" not in self.witness.manifests, "the table is gone"
                 if self.resting:
                     return
                 self.scheduler.pause(pause_s)
@@ -298,6 +300,9 @@ class Deployer:
 
     def _define(self, engine: Engine) -> float:
         place, r = self._place, self._place.random
+        if "t" not in place.witness.manifests:
+            engine.create_table(place.shape.definitions[0])
+            return 0.0
         assert not self._dropped or place.witness.manifests["t"].state == "dropped", "a dropped table is back"
         self._dropped = False
         if place.shape.drops and r.random() < 0.3:
@@ -373,6 +378,8 @@ class Reader:
     def run(self) -> None:
         place, r = self._place, self._place.random
         generation = 0
+        while "t" not in place.witness.manifests and not place.resting:
+            place.scheduler.pause(1.0)
         while not place.resting:
             manifest = self._manifests.load("t").manifest
             assert manifest.generation >= generation, "generations go back"

@@ -182,18 +182,33 @@ COMPACTIONS = (
         '    if view.kind != "summary" or scope.whole_from is None:\n        return None',
         '    if view.kind != "summary":\n        return None\n    scope = scope._replace(whole_from="")',
     ),
-    _rule(
+    Rule(
         "a view of another hash is another view",
-        "engine/define.py",
-        "            same = old is not None and old.hash == view.hash\n",
-        "            same = old is not None\n"
-        "            old = old and __import__('msgspec').structs.replace(old, hash=view.hash)\n",
+        (
+            Edit(
+                "bucketdex/engine/retire.py",
+                "if retires_for(other) == name and state.hash == view.hash]",
+                "if retires_for(other) == name]",
+            ),
+            Edit(
+                "bucketdex/engine/retire.py",
+                "        if state.name == view.name:\n            return state",
+                "        if state.name == view.name:\n"
+                "            return msgspec.structs.replace(state, hash=view.hash)",
+            ),
+        ),
     ),
     _rule(
         "a view that was added is not answered from before it is built",
-        "engine/define.py",
+        "engine/retire.py",
         'state="building" if building else "ready"',
         'state="ready"',
+    ),
+    _rule(
+        "a view that retires is kept up to date until another is ready",
+        "views/spec.py",
+        "        for index in (*definition.indexes, *definition.retiring.indexes)",
+        "        for index in (*definition.retiring.indexes, *definition.indexes)[-len(definition.indexes) :]",
     ),
     _rule(
         "a summary is ready only after the views that settle it",
@@ -368,8 +383,8 @@ SUCCESSORS = (
     _rule(
         "a past of another table is not put together from this one",
         "engine/promote.py",
-        "            folds=[(new.generation, folded)],",
-        "            folds=[(0, folded), (new.generation, folded)],",
+        "folded=folded, folds=[(new.generation, folded)]",
+        "folded=folded, folds=[(0, folded), (new.generation, folded)]",
     ),
 )
 

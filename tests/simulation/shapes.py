@@ -76,6 +76,7 @@ class Shape(msgspec.Struct):
     delivery: Delivery
     drops: bool
     rebuilds: bool
+    late: bool  # the table isn't there at first: the deployers make it, under faults
     erasing: bool  # values of their own in objects, of which those that are deleted have to go from every file in time
     poison: dict[str, float]  # keys that can't be read until that time after the beginning
     sweeps: float = 0.4  # the share of collections that sweep
@@ -89,10 +90,13 @@ def draw(r: random.Random) -> Shape:
     """The shape of a seed."""
     kind = r.choice(KINDS)
     on_error = r.choice(["skip_record", "skip_record", "reject_object"])
-    plain = [PLAIN] + ([r.choice([FEWER, OTHER]), OTHER] if kind == "redefined" or r.random() < 0.2 else [])
-    definitions = [
-        TableDefinition.from_dict("t", d | {"source": PLAIN["source"] | {"on_error": on_error}}) for d in plain
-    ]
+    plain = [PLAIN]
+    if kind == "rebuilt":
+        plain = [PLAIN, PLAIN, r.choice([INTS, KEYED]), r.choice([FEWER, OTHER, INTS])]
+    elif kind == "redefined" or r.random() < 0.2:
+        plain = [PLAIN, r.choice([FEWER, OTHER]), OTHER]
+    source = PLAIN["source"] | {"on_error": on_error}
+    definitions = [TableDefinition.from_dict("t", described | {"source": source}) for described in plain]
     shape = Shape(
         kind=kind,
         definitions=definitions,
@@ -116,6 +120,7 @@ def draw(r: random.Random) -> Shape:
         delivery=Delivery(),
         drops=False,
         rebuilds=False,
+        late=False,
         erasing=r.random() < 0.12,
         poison={},
     )
@@ -146,6 +151,8 @@ def _hot(r: random.Random, shape: Shape) -> Shape:
     shape.keys = shape.keys[:3]
     shape.mutations, shape.indexers = 20, 4
     shape.pauses_s, shape.polls_s = [0.0, 0.1, 0.5, 1.0], [0.01, 0.1]
+    shape.settings = msgspec.structs.replace(shape.settings, attempts_max=r.choice([2, 8, 8]))
+    shape.swap_factor = r.choice([1.0, 5.0, 30.0])
     return shape
 
 
@@ -201,7 +208,8 @@ def _poisoned(r: random.Random, shape: Shape) -> Shape:
 
 def _redefined(r: random.Random, shape: Shape) -> Shape:
     """A table that changes while events flow, or goes and comes back."""
-    shape.drops = r.random() < 0.5
+    shape.drops, shape.late = r.random() < 0.5, r.random() < 0.2
+    shape.deployers = r.choice([1, 1, 2])
     shape.pauses_s = [0.0, 1.0, 20.0, 100.0]
     shape.compactors = r.choice([1, 2])
     if r.random() < 0.5:  # bulk commits, which bring runs for the views that they know
@@ -220,7 +228,10 @@ def _rebuilt(r: random.Random, shape: Shape) -> Shape:
     shape.deployers = r.choice([1, 1, 1, 2])
     shape.pauses_s = [0.0, 1.0, 20.0, 100.0]
     shape.compactors, shape.collectors = r.choice([0, 1, 2]), r.choice([0, 1, 2])
-    shape.sweeps = 0.7
+    shape.sweeps, shape.late = 0.7, r.random() < 0.2
+    if r.random() < 0.4:  # homes go while somebody is at work in them
+        shape.settings = msgspec.structs.replace(shape.settings, grace_seconds=10.0, attempts_max=r.choice([2, 8]))
+        shape.toxicity = msgspec.structs.replace(shape.toxicity, slow=0.02)
     return shape
 
 

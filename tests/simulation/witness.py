@@ -29,6 +29,7 @@ class Witness:
         self._files: dict[str, set[str]] = {}  # of each table: what its manifest refers to
         self._landed_at: dict[str, float] = {}
         self._commits: dict[tuple[str, int], list[tuple[str, frozenset[bytes]]]] = {}
+        self.dropped = False  # a table, at some time: what came meanwhile isn't in it
         self.landed: Counter[int] = Counter()  # commits by the call that they were made in
         bucket.watcher = self
 
@@ -66,6 +67,7 @@ class Witness:
             self._check_garbage(old, new, where)
         self._check_once(new, where)
         self._count(old, new)
+        self.dropped |= new.state == "dropped" and not is_successor(new.table)
         self.manifests[new.table], self._files[new.table] = new, files
         self._landed_at[new.table] = self._world.now
 

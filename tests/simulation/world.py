@@ -40,7 +40,8 @@ class World:
     def run(self) -> None:
         """Raises when something doesn't hold."""
         with bounds(self.shape.manifest_bytes_max, self.shape.whole_file_bytes, self.counts):
-            self.place.engine(Toxicity()).define(self.definition)
+            if not self.shape.late:
+                self.place.engine(Toxicity()).define(self.definition)
             self._spawn()
             self.scheduler.run(STEPS_MAX)
             self._settle()
@@ -85,7 +86,7 @@ class World:
 
     @property
     def _is_repaired_later(self) -> bool:
-        return bool(self.place.queue.lost or self.counts["drops"])
+        return bool(self.place.queue.lost or self.place.witness.dropped)
 
     def _repair(self, engine: Engine) -> None:
         """Events that never came, or came while the table was dropped."""
@@ -108,7 +109,9 @@ class World:
 
     def _check_at_rest(self) -> None:
         store = self.place.calm_store(self.place.index)
-        manifest = ManifestStore(store, self.place.runtime).load("t").manifest
+        manifests = ManifestStore(store, self.place.runtime)
+        assert manifests.tables() == ["t"]
+        manifest = manifests.load("t").manifest
         found = assert_consistent(snapshot_of(store, manifest))
         assert found == self._rebuilt(), "the index differs from a rebuild"
         assert_no_orphans(store, manifest)
