@@ -84,8 +84,10 @@ class Attempt:
                 landed = means.manifests.swap(base, new)
             except SwapLostError as lost:
                 means.runtime.sleep(means.runtime.uniform(0, backoff.ceiling()))
-                conflicts = self._conflicts(base.manifest, lost.current.manifest)
-                base = lost.current
+                # What stood before the wait is old: a swap on top of it would lose, the more so the longer it was.
+                newest = means.manifests.load(base.manifest.table, cached=lost.current)
+                conflicts = self._conflicts(base.manifest, newest.manifest)
+                base = newest
                 if conflicts:
                     self._redo(base.manifest, sorted(conflicts))
                     built = self._draft.build_corrected()

@@ -12,7 +12,7 @@ from bucketdex.engine.erasure import oldest, scope
 from bucketdex.engine.garbage import move_inlined, retire_deltas, retire_runs
 from bucketdex.engine.land import land
 from bucketdex.engine.merging import MergeStep, merge_step
-from bucketdex.engine.policy import Mode, choose_runs, fold_end, unfolded_debt
+from bucketdex.engine.policy import Mode, choose_runs, finished_below, fold_end, unfolded_debt
 from bucketdex.engine.retire import settle
 from bucketdex.engine.runs import RunSink
 from bucketdex.engine.settings import Settings
@@ -132,11 +132,16 @@ class Compactor:
     def _merge(
         self, base: Versioned, view: View, definition: TableDefinition, runs: list[Run], in_time: Callable[[], bool]
     ) -> int:
-        """Merges runs by key range, each a swap of its own, so that neither memory nor time bounds their size."""
+        """Merges runs by key range, each a swap of its own, so that neither memory nor time bounds their size. Goes on
+        where one was interrupted; lets go when a fold is due, which every commit and look-up waits for.
+        """
         landed = 0
-        output: Run | None = None
+        state = base.manifest.views[view.name]
+        output = finished_below(state, runs)
         inputs = runs
-        whole = scope(base.manifest, base.manifest.views[view.name], runs)
+        whole = scope(base.manifest, state, runs if output is None else [*runs, output])
+        if output is not None:  # its keys aren't merged again, so neither are its retractions
+            whole = whole._replace(retracted_at=oldest([whole.retracted_at, output.retracted_at]))
         for _ in range(STEPS_MAX):
             sink = self._sink(base.manifest, view)
             snapshot = Snapshot(self._store, base.manifest, definition, self._cache)
@@ -146,9 +151,13 @@ class Compactor:
                 return landed
             landed += 1
             base, output, inputs = swapped
-            if not inputs or not in_time():
+            if not inputs or not in_time() or self._fold_is_due(base.manifest, view):
                 return landed
         return landed
+
+    def _fold_is_due(self, manifest: Manifest, view: View) -> bool:
+        state = manifest.views.get(view.name)
+        return state is not None and unfolded_debt(manifest, state, self._settings, self._runtime.now())
 
     def _land_step(
         self, base: Versioned, view: View, step: MergeStep

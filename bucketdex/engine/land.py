@@ -30,8 +30,8 @@ def land(
         try:
             return manifests.swap(base, new)
         except SwapLostError as lost:
-            base = lost.current
             runtime.sleep(runtime.uniform(0, backoff.ceiling()))
+            base = manifests.load(base.manifest.table, cached=lost.current)  # what stood before the wait is old
     raise CommitGaveUpError(
         f"table {base.manifest.table}: {settings.attempts_max} swaps lost to other commits; try again"
     )

@@ -48,6 +48,8 @@ def choose_runs(state: ViewState, settings: Settings, mode: Mode, now: float) ->
     runs = sorted(state.runs, key=lambda run: (run.rows, run.id))
     if len(runs) < 2:
         return [run for run in runs if mode == "full" and run.retracted_at]
+    if mode == "tiered" and (rests := [run for run in runs if run.start is not None]):
+        return _before_rests(state, runs, rests, settings) or rests
     total = sum(run.rows for run in runs)
     retracted = sum(run.retracted for run in runs)
     if mode == "full" or retracted > settings.retracted_share * total:
@@ -58,6 +60,26 @@ def choose_runs(state: ViewState, settings: Settings, mode: Mode, now: float) ->
             return runs
         return rest if len(rest) > 1 else []
     return _tiered(runs, settings)
+
+
+def finished_below(state: ViewState, rests: list[Run]) -> Run | None:
+    """The run that an interrupted merge of these has come to, of which the rest of the merge makes more: one that ends
+    below where all of them begin. None when one of them was never begun.
+    """
+    starts = [run.start for run in rests if run.start is not None]
+    if len(starts) < len(rests):
+        return None
+    below = [run for run in state.runs if run.start is None and run.files[-1].last < min(starts)]
+    return max(below, key=lambda run: (run.rows, run.id), default=None)
+
+
+def _before_rests(state: ViewState, runs: list[Run], rests: list[Run], settings: Settings) -> list[Run]:
+    """What is merged before an interrupted merge goes on: younger runs, while they are fewer rows. What that merge has
+    finished is left alone: were it an input, each turn would write the same keys again and never come further.
+    """
+    finished = finished_below(state, rests)
+    younger = _tiered([run for run in runs if run not in rests and run != finished], settings)
+    return younger if sum(run.rows for run in younger) < sum(run.rows for run in rests) else []
 
 
 def _tiered(runs: list[Run], settings: Settings) -> list[Run]:
