@@ -16,7 +16,7 @@ from bucketdex.engine.policy import Mode, choose_runs, finished_below, fold_end,
 from bucketdex.engine.retire import settle
 from bucketdex.engine.runs import RunSink
 from bucketdex.engine.settings import Settings
-from bucketdex.errors import SnapshotExpiredError
+from bucketdex.errors import CommitGaveUpError, SnapshotExpiredError
 from bucketdex.runtime import Runtime
 from bucketdex.storage import Manifest, ManifestStore, ObjectStore, Run, Versioned, owner_of
 from bucketdex.storage.paths import base_generation
@@ -26,6 +26,7 @@ from bucketdex.views.merge import Entries, cancel, concatenate, fold_rows, sort_
 from bucketdex.views.summary import summary_fold
 
 STEPS_MAX = 10_000
+GIVE_UPS_MAX = 10  # in a row, each after as many lost swaps as a commit would try
 
 
 class Compactor:
@@ -41,7 +42,7 @@ class Compactor:
         swaps that landed.
         """
         landed = 0
-        expired = -1
+        expired, gave_up = -1, 0
         for _ in range(STEPS_MAX):
             if not in_time():
                 break
@@ -52,6 +53,11 @@ class Compactor:
                 worked = self._step(base, view_name, mode, in_time)
             except RedoEverythingError:
                 continue
+            except CommitGaveUpError:  # commits leave little room: whoever compacts can wait
+                gave_up += 1
+                if gave_up == GIVE_UPS_MAX:
+                    raise
+                continue
             except SnapshotExpiredError:
                 if base.manifest.generation == expired:
                     raise  # a file that is still listed is lost
@@ -59,6 +65,7 @@ class Compactor:
                 continue  # somebody else's compaction replaced our inputs: look again
             if worked is None:
                 break
+            gave_up = 0
             landed += worked
         return landed
 

@@ -123,3 +123,22 @@ def test_a_compactor_that_gives_up_leaves_its_message(monkeypatch: pytest.Monkey
     with pytest.raises(CommitGaveUpError):
         bench.engine.compact("orders", "by_amount", mode="tiered")
     assert compact(bench.engine, "orders", "by_amount", time_left=lambda: True) == 0
+
+
+def test_a_compaction_that_loses_all_its_swaps_for_a_while_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    bench.put("orders/a", documents(random.Random(2), 3))
+    bench.apply("orders/a")
+    lost = iter(range(3 * TINY.attempts_max))
+    real = ManifestStore.swap
+
+    def swap(self: ManifestStore, base: Any, new: Any) -> Any:
+        if next(lost, None) is not None:
+            raise SwapLostError(self.load("orders"))
+        return real(self, base, new)
+
+    monkeypatch.setattr(ManifestStore, "swap", swap)
+    bench.engine.compact("orders", mode="full")
+    assert next(lost, None) is None
+    assert all(len(state.runs) <= 1 for state in bench.engine.load("orders").manifest.views.values())
+    assert bench.contents() == bench.rebuilt()
