@@ -17,6 +17,8 @@ PACKAGE = ROOT / "bucketdex"
 LAYERS = ("errors", "runtime", "definition", "source", "storage", "views", "engine", "query", "client", "local", "cli")
 DETERMINISTIC = ("definition", "source", "storage", "views", "engine", "query")
 OUTSIDE_MODULES = {"time", "random", "uuid", "secrets"}
+OUTSIDE_NAMES = {"os.urandom", "os.getrandom", "os.times", "os.getpid"}
+PROCESS_FUNCTIONS = {"id", "hash"}
 CLOCK_METHODS = {"now", "utcnow", "today"}
 HEAVY_MODULES = ("boto3", "botocore", "rich", "typer", "pandas", "polars", "pyarrow", "duckdb", "aws_cdk")
 
@@ -63,20 +65,51 @@ def wrong_imports(path: Path, source: str, layer: str) -> list[str]:
 
 
 def outside_world(path: Path, source: str) -> list[str]:
+    """Where a module reads a clock or draws at random, under whatever name."""
     tree = ast.parse(source)
     found = [
         f"{path}:{line} imports {name}"
         for line, name in imported(tree, package_of(path))
-        if name.split(".")[0] in OUTSIDE_MODULES
+        if name.split(".")[0] in OUTSIDE_MODULES or name in OUTSIDE_NAMES
     ]
+    names = aliases(tree)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and node.attr in CLOCK_METHODS:
-            owner = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
-            if owner in {"datetime", "date"}:
-                found.append(f"{path}:{node.lineno} reads the clock: {owner}.{node.attr}")
-        if isinstance(node, ast.Attribute) and node.attr == "urandom":
-            found.append(f"{path}:{node.lineno} draws random bytes")
+        if isinstance(node, ast.Attribute):
+            name = dotted(node, names)
+            if name.split(".")[-1] in CLOCK_METHODS and {"datetime", "date"} & set(name.split(".")[:-1]):
+                found.append(f"{path}:{node.lineno} reads the clock: {name}")
+            if name in OUTSIDE_NAMES:
+                found.append(f"{path}:{node.lineno} draws random bytes: {name}")
     return found
+
+
+def process_dependent(path: Path, source: str) -> list[str]:
+    """Where a module asks for addresses or hashes, which differ from process to process; see also the simulation's
+    replay in processes that hash strings otherwise.
+    """
+    return [
+        f"{path}:{node.lineno} calls {node.func.id}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in PROCESS_FUNCTIONS
+    ]
+
+
+def aliases(tree: ast.AST) -> dict[str, str]:
+    """What each imported name stands for."""
+    found: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.asname: alias.name for alias in node.names if alias.asname}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {alias.asname or alias.name: f"{node.module or ''}.{alias.name}" for alias in node.names}
+    return found
+
+
+def dotted(node: ast.expr, names: dict[str, str]) -> str:
+    """The name of an attribute, from where it was imported on."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value, names)}.{node.attr}"
+    return names.get(node.id, node.id) if isinstance(node, ast.Name) else ""
 
 
 def test_every_package_is_a_layer() -> None:
@@ -96,6 +129,12 @@ def test_imports_go_one_way(layer: str) -> None:
 def test_time_and_randomness_come_from_the_runtime(layer: str) -> None:
     paths = [path for path in modules(PACKAGE) if layer_of(path) == layer]
     assert [wrong for path in paths for wrong in outside_world(path, path.read_text())] == []
+
+
+@pytest.mark.parametrize("layer", [layer for layer in DETERMINISTIC if layer != "query"])
+def test_what_changes_an_index_is_alike_in_every_process(layer: str) -> None:
+    paths = [path for path in modules(PACKAGE) if layer_of(path) == layer]
+    assert [wrong for path in paths for wrong in process_dependent(path, path.read_text())] == []
 
 
 def test_functions_and_infra_leave_the_command_line_alone() -> None:
@@ -148,12 +187,28 @@ def test_the_import_rule_sees(source: str, layer: str, wrong: bool) -> None:
         ("import datetime\nx = datetime.datetime.now()", True),
         ("from datetime import date\nx = date.today()", True),
         ("import os\nx = os.urandom(8)", True),
+        ("from os import urandom\nx = urandom(8)", True),
+        ("import os as o\nx = o.urandom", True),
+        ("from datetime import datetime as d\nx = d.now()", True),
+        ("import datetime as dt\nread = dt.datetime.now", True),
         ("def f(runtime):\n    return runtime.now()", False),
         ("from datetime import datetime\nx = datetime.fromisoformat('2026-01-02')", False),
     ],
 )
 def test_the_runtime_rule_sees(source: str, wrong: bool) -> None:
     assert bool(outside_world(PACKAGE / "engine" / "made_up.py", source)) is wrong
+
+
+@pytest.mark.parametrize(
+    ("source", "wrong"),
+    [
+        ("def f(x):\n    return id(x)", True),
+        ("def f(x):\n    return hash(x) % 8", True),
+        ("def f(x):\n    return x.id", False),
+    ],
+)
+def test_the_process_rule_sees(source: str, wrong: bool) -> None:
+    assert bool(process_dependent(PACKAGE / "engine" / "made_up.py", source)) is wrong
 
 
 def test_importing_the_package_is_light() -> None:
