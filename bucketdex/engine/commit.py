@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Container
 
 import msgspec
 
@@ -162,13 +163,21 @@ class Contribution:
         return rewrite_run(self._store, self._runtime, run, base, base.views[name].id)
 
 
-def rewrite_run(store: ObjectStore, runtime: Runtime, run: Run, base: Manifest, view_id: str) -> Run:
-    """Copies of a run's files below the floor under names based on `base`. RedoEverythingError when one is gone
-    already.
+def rewrite_run(
+    store: ObjectStore,
+    runtime: Runtime,
+    run: Run,
+    base: Manifest,
+    view_id: str,
+    *,
+    listed: Container[str] = frozenset(),
+) -> Run:
+    """The run with its files below the floor copied to names based on `base`, but for those that `base` lists, which no
+    sweep deletes. RedoEverythingError when one is gone already.
     """
     files = []
     for file in run.files:
-        if base_generation(file.path) < base.floor:
+        if base_generation(file.path) < base.floor and file.path not in listed:
             path = view_path(base.table, view_id, base.generation, runtime.token())
             try:
                 body = store.get(GetRequest(file.path)).body

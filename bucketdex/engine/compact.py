@@ -249,7 +249,8 @@ class Compactor:
         return int(land(self._manifests, self._runtime, self._settings, base, change) is not None)
 
     def _listed(self, run: Run, current: Manifest, new: Manifest, view: View) -> Run:
-        """The run as the new manifest lists it, every file above the floor."""
+        """The run as the new manifest lists it, every new file above the floor; those of earlier steps stay."""
         if any(base_generation(file.path) < current.floor for file in run.files):
-            run = rewrite_run(self._store, self._runtime, run, current, view.id)
+            listed = {file.path for other in current.views[view.name].runs for file in other.files}
+            run = rewrite_run(self._store, self._runtime, run, current, view.id, listed=listed)
         return msgspec.structs.replace(run, added=new.generation)

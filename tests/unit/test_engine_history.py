@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import pytest
-from enginekit import DEFINITION, TINY, Bench, InterleavingStore, contents, documents, interrupted
+from enginekit import DEFINITION, TINY, Bench, InterleavingStore, contents, documents, interrupted, read_in_blocks
 
 from bucketdex.errors import SnapshotExpiredError
 from bucketdex.storage import open_index_store
@@ -120,3 +120,25 @@ def test_the_file_of_folded_deltas_survives_a_sweep_before_it_is_listed() -> Non
         with pytest.raises(SnapshotExpiredError):
             contents(Snapshot(bench.index, manifest, DEFINITION, BlockCache(), at=generation))
     assert bench.contents() == seen
+
+
+def test_a_sweep_between_the_steps_of_a_merge_costs_it_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_in_blocks(monkeypatch)
+    bench = Bench(4)
+    for i in range(12):
+        bench.put(f"orders/{i}", documents(random.Random(i), 14))
+        bench.apply(f"orders/{i}")
+    seen: list[list[str]] = []
+
+    def sweeping() -> bool:
+        runs = bench.engine.load("orders").manifest.views["by_amount"].runs
+        if any(run.start is not None for run in runs):
+            seen.extend([file.path for file in run.files] for run in runs if run.start is None)
+            bench.engine.sweep("orders")
+        return True
+
+    bench.engine.compact("orders", "by_amount", mode="full", in_time=sweeping)
+    (run,) = bench.engine.load("orders").manifest.views["by_amount"].runs
+    assert len(seen) > 1
+    assert all([file.path for file in run.files[: len(paths)]] == paths for paths in seen)
+    assert bench.contents() == bench.rebuilt()
