@@ -13,7 +13,7 @@ from typing import TypeVar
 from bucketdex.errors import BucketdexError, QueryError, SnapshotExpiredError, StorageError, TableNotFoundError
 from bucketdex.query.reader import Known, Reader
 from bucketdex.runtime import Runtime
-from bucketdex.storage import CountingStore, GetRequest, Got, ManifestStore, ObjectStore
+from bucketdex.storage import CountingStore, GetRequest, Got, ManifestStore, ObjectStore, get_spans
 from bucketdex.views import BlockCache
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ class Session:
             prepared, requests = prepare(reader)
         except (QueryError, SnapshotExpiredError) as error:  # the newest manifest may well serve it
             problem = error
-        answer, *answers = store.get_many([self._manifests.request(table, known.versioned), *requests])
+        answer, *answers = get_spans(store, [self._manifests.request(table, known.versioned), *requests])
         newest = self._received(table, answer, known)
         if newest is not known:
             _keep(reader, requests, answers)

@@ -46,6 +46,7 @@ from bucketdex.storage.paths import (
     tables_prefix,
     view_path,
 )
+from bucketdex.storage.spans import get_spans
 from bucketdex.storage.stores import GetRequest, Got, Listed, ObjectStore, OpenObject
 
 __all__ = [
@@ -84,6 +85,7 @@ __all__ = [
     "encode_manifest",
     "filter_request",
     "footer_request",
+    "get_spans",
     "is_successor",
     "manifest_path",
     "may_contain",

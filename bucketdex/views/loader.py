@@ -17,6 +17,7 @@ from bucketdex.storage import (
     block_request,
     filter_request,
     footer_request,
+    get_spans,
     may_contain,
     read_block,
     read_file,
@@ -69,7 +70,7 @@ class Loader:
         """Reads what is missing, all in one round. SnapshotExpiredError when a file has vanished."""
         missing = {need.place: need for need in needs if self._hold(need.place) is None}
         if missing:
-            self.absorb(list(missing.values()), self._store.get_many([need.request for need in missing.values()]))
+            self.absorb(list(missing.values()), get_spans(self._store, [need.request for need in missing.values()]))
 
     def absorb(self, needs: list[Need], results: list[Got | StorageError]) -> None:
         """Takes the answers to the needs' requests."""
