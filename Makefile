@@ -12,7 +12,7 @@ CODE := bucketdex functions infra tests benchmarks examples
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup test lint types unit local-test demo demo-stop soak mutations bench docs clean
+.PHONY: help setup test lint types unit local-test demo demo-stop soak mutations coverage bench docs clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ soak: $(STAMP) ## play SEEDS=2000 simulated schedules under faults, from FIRST=0
 mutations: $(STAMP) ## take each rule of the protocol (MATCH='*floor*') out of a copy; show that the simulation notices
 	$(BIN)/python tests/simulation/mutations.py $(if $(MATCH),--match '$(MATCH)') $(if $(SEEDS),--seeds $(SEEDS)) \
 	  $(if $(JOBS),--jobs $(JOBS))
+
+coverage: $(STAMP) ## show that simulated schedules run every branch of commits, compactions and collections
+	$(BIN)/python tests/simulation/branches.py $(if $(SEEDS),--seeds $(SEEDS)) $(if $(JOBS),--jobs $(JOBS))
 
 bench: $(STAMP) ## print the counted requests and measured rates; WHAT=writers, debt, tiers or size for those of docs/scale.md
 	$(BIN)/python -m benchmarks $(WHAT)

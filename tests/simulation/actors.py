@@ -31,6 +31,7 @@ from bucketdex.views.lines import decode_object
 
 VISIBILITY_S = 900.0
 CALLS_MAX = 5  # that one process serves before a new one takes its place
+TWIN = bytes.maketrans(b"xy", b"yx")
 REMEMBERED = 3  # generations that a reader looks at again later
 
 Body = Callable[[Engine], float]  # one call of a process; the pause after it
@@ -180,9 +181,15 @@ class Writer:
         elif choice < 0.5 and key in data.archived:
             data.restore(key)
         else:
-            data.put(key, r.choice(self._bodies) if r.random() < 0.7 else self._body())
+            data.put(key, self._next(key))
             if choice > 0.96:
                 data.archived.add(key)  # put into a storage class that has to be restored first
+
+    def _next(self, key: str) -> bytes:
+        r, current = self._place.random, self._place.data.current(key)
+        if current is not None and current.body and r.random() < 0.25:
+            return current.body.translate(TWIN)  # as long as it was
+        return r.choice(self._bodies) if r.random() < 0.6 else self._body()
 
     def _body(self) -> bytes:
         rows = self._place.random.choice(self._place.shape.rows)
@@ -257,7 +264,9 @@ class Compactor:
         self._seen = table, manifest.generation
         steps = iter(range(1 if r.random() < place.shape.interrupted else r.randrange(2, 8)))
         due = engine.debt(manifest)
-        view = r.choice(due if due and r.random() < 0.7 else list(manifest.views))
+        view = (
+            due[0] if due and r.random() < 0.4 else r.choice(due if due and r.random() < 0.5 else list(manifest.views))
+        )
         mode = r.choice(["tiered", "tidy", "full"])
         place.counts["compactions"] += engine.compact(
             "t", view, mode=mode, in_time=lambda: next(steps, None) is not None

@@ -100,7 +100,9 @@ def draw(r: random.Random) -> Shape:
     shape = Shape(
         kind=kind,
         definitions=definitions,
-        settings=SETTINGS if r.random() < 0.7 else msgspec.structs.replace(SETTINGS, delta_rows_max=200),
+        settings=msgspec.structs.replace(
+            SETTINGS, delta_rows_max=r.choice([14, 14, 14, 200]), touched_max=r.choice([1, 2])
+        ),
         toxicity=_toxicity(r),
         swap_factor=r.choice([1.0, 1.0, 5.0]),
         manifest_bytes_max=r.choice([4_000, 256 * 1024, 256 * 1024]),
@@ -149,7 +151,7 @@ def _mixed(r: random.Random, shape: Shape) -> Shape:
 def _hot(r: random.Random, shape: Shape) -> Shape:
     """Few keys, many changes, many indexers: where conflicts come from."""
     shape.keys = shape.keys[:3]
-    shape.mutations, shape.indexers = 20, 4
+    shape.mutations, shape.indexers, shape.compactors = 20, 4, r.choice([0, 1, 3])
     shape.pauses_s, shape.polls_s = [0.0, 0.1, 0.5, 1.0], [0.01, 0.1]
     shape.settings = msgspec.structs.replace(shape.settings, attempts_max=r.choice([2, 8, 8]))
     shape.swap_factor = r.choice([1.0, 5.0, 30.0])
@@ -243,7 +245,7 @@ def _merging(r: random.Random, shape: Shape) -> Shape:
         shape.settings, step_rows=r.choice([2, 5, 8]), block_bytes=r.choice([60, 150]), delta_rows_max=r.choice([4, 14]),
         tier_runs=r.choice([2, 4]),
     )  # fmt: skip
-    shape.mutations, shape.compactors, shape.interrupted = r.choice([12, 24]), r.choice([1, 2]), 0.8
+    shape.mutations, shape.compactors, shape.interrupted = r.choice([12, 24]), r.choice([1, 2, 3]), 0.6
     shape.pauses_s = [0.0, 1.0, 5.0, 20.0]
     return shape
 

@@ -1,0 +1,143 @@
+"""Shows that the simulated worlds run every branch of the commit, compaction and collection code; fails where one
+doesn't, unless it is listed here with the reason.
+
+Run it with `make coverage`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import coverage
+
+ROOT = Path(__file__).resolve().parents[2]
+ENGINE = (
+    "apply", "attempt", "changes", "collect", "commit", "compact", "define", "draft", "erasure", "garbage", "land", "merging",
+    "policy", "promote", "runs", "successor",
+)  # fmt: skip
+FILES = (*(f"bucketdex/engine/{name}.py" for name in ENGINE), "bucketdex/storage/manifest.py")
+SEEDS = 2_000  # as many as the test suite plays
+
+
+class Unreached(NamedTuple):
+    """A branch that no world takes: the file, the text of the line that it leaves or that isn't run, and why."""
+
+    file: str
+    line: str
+    why: str
+
+
+UNREACHED = (
+    Unreached("bucketdex/engine/compact.py", "for _ in range(STEPS_MAX):", "a bound of 10,000 steps"),
+    Unreached("bucketdex/engine/compact.py", "raise  # a file that is still listed is lost", "what must never be"),
+    Unreached(
+        "bucketdex/engine/define.py", "raise _gave_up(definition.name)", "a bound that two deployers don't come to"
+    ),
+    Unreached("bucketdex/engine/define.py", "raise _gave_up(table)", "a bound that two deployers don't come to"),
+    Unreached(
+        "bucketdex/engine/define.py",
+        'return CommitGaveUpError(f"table {table}: it was changed by others again and again; try again")',
+        "a bound that two deployers don't come to",
+    ),
+    Unreached(
+        "bucketdex/engine/define.py", "raise ManagedByStackError(", "no stack here: tests/unit/test_engine_definitions"
+    ),
+    Unreached(
+        "bucketdex/engine/define.py", "except DefinitionError:  # as another version wrote it", "one version runs here"
+    ),
+    Unreached("bucketdex/engine/define.py", "return False", "one version runs here"),
+    Unreached(
+        "bucketdex/storage/manifest.py",
+        'raise StorageError(f"{manifest_path(table)} names descriptors that do not exist")',
+        "a bound: five manifests in a row, replaced and collected while each is read",
+    ),
+    Unreached(
+        "bucketdex/storage/manifest.py",
+        "raise failure",
+        "a permission that is taken away: tests/unit/test_storage_manifest",
+    ),
+)
+
+
+def measure(job: int, jobs: int, seeds: int, folder: str) -> None:
+    """Plays its share of the seeds and leaves what ran in a data file."""
+    measured = coverage.Coverage(
+        branch=True, concurrency=["greenlet"], data_file=str(Path(folder) / f"data.{job}"), config_file=False,
+        include=[str(ROOT / file) for file in FILES],
+    )  # fmt: skip
+    measured.start()
+    from world import run_seed  # late: what is imported is measured too
+
+    for seed in range(job, seeds, jobs):
+        run_seed(seed)
+    measured.stop()
+    measured.save()
+
+
+def report(folder: str) -> dict[str, Any]:
+    """What all jobs ran together, as coverage.py's JSON."""
+    measured = coverage.Coverage(branch=True, data_file=str(Path(folder) / "data"), config_file=False)
+    measured.combine([folder])
+    path = Path(folder) / "report.json"
+    measured.json_report(outfile=str(path))
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def missing(file: str, found: dict[str, Any]) -> list[tuple[int, str]]:
+    """The lines of a file that no world ran, and the branches that none took, as (line, what)."""
+    gaps = [(line, "isn't run") for line in found["missing_lines"]]
+    unrun = set(found["missing_lines"])
+    for start, end in found["missing_branches"]:
+        if start not in unrun and end not in unrun:
+            gaps.append((start, f"never goes on to {'the end' if end < 0 else f'line {end}'}"))
+    return sorted(gaps)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        spawn = multiprocessing.get_context("spawn")
+        workers = [
+            spawn.Process(target=measure, args=(job, options.jobs, options.seeds, folder))
+            for job in range(options.jobs)
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        if any(worker.exitcode for worker in workers):
+            raise SystemExit("a seed failed: see `make soak`")
+        files = report(folder)["files"]
+    unknown, used = 0, set()
+    by_name = {Path(path).resolve().relative_to(ROOT).as_posix(): found for path, found in files.items()}
+    for file in FILES:
+        source = (ROOT / file).read_text().splitlines()
+        summary = by_name[file]["summary"]
+        print(f"{summary['covered_branches']:>4} of {summary['num_branches']:>4} branches  {file}")
+        for line, what in missing(file, by_name[file]):
+            text = source[line - 1].strip()
+            listed = next((each for each in UNREACHED if (each.file, each.line) == (file, text)), None)
+            if listed is not None:
+                used.add(listed)
+                print(f"       line {line}: {listed.why}")
+            else:
+                unknown += 1
+                print(f"       line {line} {what}: {text}")
+    stale = [each for each in UNREACHED if each not in used]
+    for each in stale:
+        print(f"{each.file}: it does run, so take it off the list: {each.line}")
+    raise SystemExit(f"{unknown} branches that no seed of {options.seeds} takes" if unknown else 0)
+
+
+if __name__ == "__main__":
+    main()
