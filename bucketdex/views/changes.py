@@ -29,11 +29,13 @@ def changes(snapshot: Snapshot, name: str, since: int) -> Iterator[Entry]:
 
 
 def _only(these: Visible, others: Visible) -> Visible:
-    """The pieces of one generation that another doesn't have. A run that is merged in part is another piece."""
-    runs = {(run.id, run.start) for run in others.runs}
+    """The pieces of one generation that another doesn't have. A run that is merged in part, or goes on where a merge was
+    interrupted, is listed anew: it is another piece.
+    """
+    runs = {(run.id, run.added) for run in others.runs}
     deltas = {delta.id for delta in others.deltas}
     return Visible(
-        [run for run in these.runs if (run.id, run.start) not in runs],
+        [run for run in these.runs if (run.id, run.added) not in runs],
         [delta for delta in these.deltas if delta.id not in deltas],
     )
 
