@@ -73,6 +73,7 @@ class Place:
         self.witness = Witness(self.index, scheduler, shape.settings, self.counts)
         self.runtime = SimulatedRuntime(scheduler)
         self._cache = BlockCache(4_000_000)
+        self.witness.promoted = lambda: [self.acknowledged(key) for key in shape.keys] and None
         self.writing = 0
 
     def engine(self, toxicity: Toxicity | None = None) -> Engine:

@@ -184,7 +184,7 @@ def _sweeping(r: random.Random, shape: Shape) -> Shape:
     """Slow writers of files, and sweeps that come in between their PUT and their swap."""
     settings = msgspec.structs.replace(shape.settings, delta_rows_max=r.choice([0, 14, 100]))
     grace_s = r.choice([10.0, 600.0])  # short: files vanish under whoever reads them
-    shape.settings = msgspec.structs.replace(settings, inline_bytes_max=r.choice([0, 0, 500]), grace_seconds=grace_s)
+    shape.settings = msgspec.structs.replace(settings, inline_bytes_max=r.choice([0, 500, 500]), grace_seconds=grace_s)
     shape.toxicity = msgspec.structs.replace(shape.toxicity, slow=0.05, crash=min(shape.toxicity.crash, 0.004))
     shape.swap_factor = r.choice([1.0, 3.0])
     shape.collectors, shape.compactors, shape.sweeps = 2, r.choice([1, 2]), 0.8
@@ -212,6 +212,8 @@ def _redefined(r: random.Random, shape: Shape) -> Shape:
     """A table that changes while events flow, or goes and comes back."""
     shape.drops, shape.late = r.random() < 0.5, r.random() < 0.2
     shape.deployers = r.choice([1, 1, 2])
+    if r.random() < 0.4:  # views go and come back while they are built
+        shape.toxicity = msgspec.structs.replace(shape.toxicity, slow=0.03)
     shape.pauses_s = [0.0, 1.0, 20.0, 100.0]
     shape.compactors = r.choice([1, 2])
     if r.random() < 0.5:  # bulk commits, which bring runs for the views that they know
@@ -231,9 +233,14 @@ def _rebuilt(r: random.Random, shape: Shape) -> Shape:
     shape.pauses_s = [0.0, 1.0, 20.0, 100.0]
     shape.compactors, shape.collectors = r.choice([0, 1, 2]), r.choice([0, 1, 2])
     shape.sweeps, shape.late = 0.7, r.random() < 0.2
-    if r.random() < 0.4:  # homes go while somebody is at work in them
+    how = r.random()
+    if how < 0.4:  # homes go while somebody is at work in them
         shape.settings = msgspec.structs.replace(shape.settings, grace_seconds=10.0, attempts_max=r.choice([2, 8]))
         shape.toxicity = msgspec.structs.replace(shape.toxicity, slow=0.02)
+    elif how < 0.8:  # slow builds: much happens between the reading of an object and the promotion
+        shape.toxicity = msgspec.structs.replace(shape.toxicity, slow=0.06, crash=min(shape.toxicity.crash, 0.001))
+        shape.pauses_s, shape.mutations = [0.1, 1.0, 5.0, 20.0], 24
+        shape.delivery = Delivery(again=0.1, delays_s=(0.0, 1.0))
     return shape
 
 
@@ -243,7 +250,7 @@ def _merging(r: random.Random, shape: Shape) -> Shape:
     shape.rows, shape.whole_file_bytes = [1, 2, 4, 9], 100
     shape.settings = msgspec.structs.replace(
         shape.settings, step_rows=r.choice([2, 5, 8]), block_bytes=r.choice([60, 150]), delta_rows_max=r.choice([4, 14]),
-        tier_runs=r.choice([2, 4]),
+        tier_runs=r.choice([2, 4]), retracted_share=r.choice([0.25, 9.0, 9.0]),
     )  # fmt: skip
     shape.mutations, shape.compactors, shape.interrupted = r.choice([12, 24]), r.choice([1, 2, 3]), 0.6
     shape.pauses_s = [0.0, 1.0, 5.0, 20.0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from bucket import Bucket
@@ -31,6 +31,7 @@ class Witness:
         self._commits: dict[tuple[str, int], list[tuple[str, frozenset[bytes]]]] = {}
         self.dropped = False  # a table, at some time: what came meanwhile isn't in it
         self.landed: Counter[int] = Counter()  # commits by the call that they were made in
+        self.promoted: Callable[[], None] = lambda: None  # called when a table may have taken another's place
         bucket.watcher = self
 
     def written(self, key: str, body: bytes) -> None:
@@ -67,9 +68,12 @@ class Witness:
             self._check_garbage(old, new, where)
         self._check_once(new, where)
         self._count(old, new)
+        promoted = old is not None and old.successor is not None and new.successor is None and new.state == "live"
         self.dropped |= new.state == "dropped" and not is_successor(new.table)
         self.manifests[new.table], self._files[new.table] = new, files
         self._landed_at[new.table] = self._world.now
+        if promoted:
+            self.promoted()
 
     def _deleted(self, key: str) -> None:
         if key.endswith("/manifest.json"):
