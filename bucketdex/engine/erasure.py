@@ -32,8 +32,7 @@ def fold_due(manifest: Manifest, state: ViewState, settings: Settings, now: floa
 
 
 def _folded_too_little(live: Iterable[Delta], runs: list[Run]) -> bool:
-    through = max((run.through for run in runs), default=0)
-    return any(delta.added <= through for delta in live)
+    return any(delta.added <= run.through for delta in live for run in runs)
 
 
 def runs_to_erase(state: ViewState, settings: Settings, now: float) -> list[Run]:
