@@ -29,8 +29,9 @@ def changes(snapshot: Snapshot, name: str, since: int) -> Iterator[Entry]:
 
 
 def _only(these: Visible, others: Visible) -> Visible:
-    """The pieces of one generation that another doesn't have. A run that is merged in part, or goes on where a merge was
-    interrupted, is listed anew: it is another piece.
+    """The pieces of one generation that another doesn't have.
+
+    A run that is merged in part, or grows where a merge goes on, is listed anew: it is another piece.
     """
     runs = {(run.id, run.added) for run in others.runs}
     deltas = {delta.id for delta in others.deltas}
