@@ -5,6 +5,7 @@ It collapses `//` in keys, so it serves benchmarks and tests of concurrency; odd
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -19,6 +20,8 @@ HOST = "127.0.0.1"
 BUCKETS = ("data", "index")
 START_TIMEOUT_S = 60.0
 POLL_S = 0.05
+ACCESS = {"accessKey": "benchmark", "secretKey": "benchmark"}
+ACTIONS = ["Admin", "Read", "Write", "List", "Tagging"]
 PORTS = tuple(f"{part}.port{kind}" for part in ("master", "volume", "filer", "s3") for kind in ("", ".grpc"))
 OPTIONS = (
     f"-ip={HOST}", f"-ip.bind={HOST}", "-s3", "-s3.iam=false", "-iam=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
@@ -35,21 +38,31 @@ def s3_server() -> Iterator[None]:
     with TemporaryDirectory() as folder:
         ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
         weed = str(Path(sys.executable).with_name("weed"))
-        command = [weed, "server", f"-dir={folder}", *OPTIONS, *(f"-{name}={port}" for name, port in ports.items())]
-        log = Path(folder) / "log"
-        with log.open("wb") as out:
-            process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        command = [
+            weed, "server", f"-dir={folder}", f"-s3.config={_identities(Path(folder))}", *OPTIONS,
+            *(f"-{name}={port}" for name, port in ports.items()),
+        ]  # fmt: skip
         variables = {
             "AWS_ENDPOINT_URL_S3": f"http://{HOST}:{ports['s3.port']}", "AWS_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": "benchmark", "AWS_SECRET_ACCESS_KEY": "benchmark",
+            "AWS_ACCESS_KEY_ID": ACCESS["accessKey"], "AWS_SECRET_ACCESS_KEY": ACCESS["secretKey"],
         }  # fmt: skip
-        try:
-            with _surroundings(variables):
+        log = Path(folder) / "log"
+        with _surroundings(variables):  # the server's too: it takes credentials that it finds there for an identity's
+            with log.open("wb") as out:
+                process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            try:
                 _make_buckets(process, log)
                 yield
-        finally:
-            process.kill()  # what it holds is to be deleted: there is nothing to save
-            process.wait()
+            finally:
+                process.kill()  # what it holds is to be deleted: there is nothing to save
+                process.wait()
+
+
+def _identities(folder: Path) -> Path:
+    """The server's users, of its start on. Without any it would let everybody in until it had looked for some."""
+    path = folder / "identities.json"
+    path.write_text(json.dumps({"identities": [{"name": "benchmark", "credentials": [ACCESS], "actions": ACTIONS}]}))
+    return path
 
 
 @contextmanager
@@ -79,7 +92,7 @@ def _make_buckets(process: subprocess.Popen[bytes], log: Path) -> None:
         while True:
             try:
                 client.create_bucket(Bucket=bucket)
-                client.put_object(Bucket=bucket, Key="ready", Body=b"")
+                client.put_object(Bucket=bucket, Key="ready", Body=b"not empty: an empty object needs no volume")
                 client.delete_object(Bucket=bucket, Key="ready")
                 break
             except (BotoCoreError, ClientError) as error:
