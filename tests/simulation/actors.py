@@ -133,6 +133,7 @@ class Place:
         """
         while not self.resting:
             engine = self.engine()
+            self.scheduler.current.newer = self.shape.upgraded and self.random.random() < 0.5
             for _ in range(self.random.randrange(1, CALLS_MAX + 1)):  # a warm function serves several calls
                 self.scheduler.current.call = 0
                 pause_s = 1.0

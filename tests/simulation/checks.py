@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 from bucket import Bucket
+from releases import as_first_release
 
 from bucketdex.definition import TableDefinition
 from bucketdex.engine.collect import referenced
@@ -42,7 +43,7 @@ def contents(snapshot: Snapshot) -> dict[str, Any]:
             continue
         entries = list(snapshot.scan(view.name, None, None))
         assert all(entry.weight == 1 for entry in entries), f"{view.name}: weights other than 1 after the fold"
-        lines = [entry.line for entry in entries]
+        lines = [as_first_release(entry.line) for entry in entries]
         if view.name == OBJECTS:
             lines = [f"{o.key} {o.etag or None} {o.records} {o.rejects}".encode() for o in map(decode_object, lines)]
         out[view.name] = lines

@@ -128,6 +128,14 @@ COMMITS = (
         "",
     ),
     _rule(
+        "an old row is taken back as the very bytes that are stored",
+        "engine/changes.py",
+        "                change.retract(RECORDS, records[key])\n",
+        "                codec = __import__('bucketdex.definition').definition.row_codec(self._definition)\n"
+        "                again = codec.encode_lines(codec.decode_lines(b'\\n'.join(records[key].lines)))\n"
+        "                change.retract(RECORDS, records[key]._replace(lines=again))\n",
+    ),
+    _rule(
         "an indexer whose files vanish starts over",
         "engine/apply.py",
         "except (RedoEverythingError, SnapshotExpiredError, ObjectChangedError) as error:",
@@ -138,6 +146,12 @@ COMMITS = (
         "storage/manifest.py",
         "            settled = self._settle(base, new, split)",
         "            raise SwapLostError(self.load(new.table)) from failure",
+    ),
+    _rule(
+        "the same bytes are sent again while the generation stands",
+        "storage/manifest.py",
+        "        if current is base:\n            return None\n",
+        "        if current is base:\n            raise SwapLostError(current)\n",
     ),
     Rule(
         "an object that is read in several requests is pinned",

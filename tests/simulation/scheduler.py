@@ -16,12 +16,15 @@ class Crash(BaseException):
 
 
 class Actor:
-    """One process of the simulated world. `call` numbers what it was last asked to do."""
+    """One process of the simulated world. `call` numbers what it was last asked to do; `newer` says that its code is of
+    the next release.
+    """
 
     def __init__(self, name: str, run: greenlet | None, skew_s: float) -> None:
         self.name, self.run, self.skew_s = name, run, skew_s
         self.wakes_at = 0.0
         self.call = 0
+        self.newer = False
 
 
 class Scheduler:

@@ -79,6 +79,7 @@ class Shape(msgspec.Struct):
     late: bool  # the table isn't there at first: the deployers make it, under faults
     erasing: bool  # values of their own in objects, of which those that are deleted have to go from every file in time
     poison: dict[str, float]  # keys that can't be read until that time after the beginning
+    upgraded: bool = False  # processes of two releases are at work, which write the same row as other bytes
     sweeps: float = 0.4  # the share of collections that sweep
     interrupted: float = 0.3  # the share of compactions that end after one step
 
@@ -154,6 +155,7 @@ def _hot(r: random.Random, shape: Shape) -> Shape:
     shape.mutations, shape.indexers, shape.compactors = 20, 4, r.choice([0, 1, 3])
     shape.pauses_s, shape.polls_s = [0.0, 0.1, 0.5, 1.0], [0.01, 0.1]
     shape.settings = msgspec.structs.replace(shape.settings, attempts_max=r.choice([2, 8, 8]))
+    shape.upgraded = not shape.repairers and r.random() < 0.4
     shape.swap_factor = r.choice([1.0, 5.0, 30.0])
     return shape
 
@@ -177,6 +179,7 @@ def _bulk(r: random.Random, shape: Shape) -> Shape:
         shape.settings = msgspec.structs.replace(shape.settings, alone_bytes=4_000, alone_rows=45, delta_rows_max=14)
         shape.pauses_s, shape.polls_s, shape.indexers = [0.0, 0.1, 20.0], [0.01, 5.0], 3
     shape.compactors = 1
+    shape.upgraded = not shape.repairers and r.random() < 0.4
     return shape
 
 

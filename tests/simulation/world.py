@@ -11,6 +11,7 @@ from bounds import bounds
 from bucket import Bucket
 from checks import assert_consistent, assert_erased, assert_no_orphans, contents, definition_of, snapshot_of
 from memo import forget, install
+from releases import releases
 from scheduler import Scheduler
 from shapes import draw
 from toxics import Toxicity
@@ -39,7 +40,10 @@ class World:
 
     def run(self) -> None:
         """Raises when something doesn't hold."""
-        with bounds(self.shape.manifest_bytes_max, self.shape.whole_file_bytes, self.counts):
+        with (
+            bounds(self.shape.manifest_bytes_max, self.shape.whole_file_bytes, self.counts),
+            releases(self.scheduler),
+        ):
             if not self.shape.late:
                 self.place.engine(Toxicity()).define(self.definition)
             self._spawn()
