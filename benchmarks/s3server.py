@@ -86,7 +86,10 @@ def _make_buckets(process: subprocess.Popen[bytes], log: Path) -> None:
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
-    client = boto3.client("s3", config=Config(retries={"total_max_attempts": 1}, connect_timeout=1, read_timeout=5))
+    once = Config(retries={"total_max_attempts": 1}, connect_timeout=1, read_timeout=5)
+    client = boto3.Session().client(
+        "s3", config=once
+    )  # the default session keeps the first credentials that it was asked for
     deadline = time.monotonic() + START_TIMEOUT_S
     for bucket in BUCKETS:
         while True:
