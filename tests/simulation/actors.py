@@ -2,158 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 import msgspec
-from bucket import Bucket
-from checks import assert_consistent, assert_real, contents, definition_of, snapshot_of
-from messages import EventQueue, Message
-from scheduler import Crash, Scheduler
-from shapes import Shape
-from toxics import SimulatedStore, StillStore, Toxicity
-from witness import Witness
+from checks import assert_consistent, assert_real, contents, snapshot_of
+from messages import Message, PageMessage
+from place import Place
 
-from bucketdex.engine import Engine
-from bucketdex.errors import (
-    BucketdexError,
-    CommitGaveUpError,
-    SnapshotExpiredError,
-    StorageError,
-    TableNotFoundError,
-)
-from bucketdex.runtime import Runtime
-from bucketdex.storage import Manifest, ManifestStore
-from bucketdex.views import OBJECTS, BlockCache, Snapshot
-from bucketdex.views.lines import decode_object
+from bucketdex.engine import Engine, Event
+from bucketdex.errors import BucketdexError, SnapshotExpiredError, TableNotFoundError
+from bucketdex.storage import Manifest, ManifestStore, is_successor
 
 VISIBILITY_S = 900.0
-CALLS_MAX = 5  # that one process serves before a new one takes its place
 TWIN = bytes.maketrans(b"xy", b"yx")
 REMEMBERED = 3  # generations that a reader looks at again later
-
-Body = Callable[[Engine], float]  # one call of a process; the pause after it
-
-
-class SimulatedRuntime(Runtime):
-    """Clock, names, jitter and waiting of one process."""
-
-    def __init__(self, world: Scheduler) -> None:
-        super().__init__()
-        self._world = world
-
-    def now(self) -> float:
-        return self._world.now + self._world.current.skew_s
-
-    def token(self) -> str:
-        return f"{self._world.random.getrandbits(64):016x}"
-
-    def uniform(self, low: float, high: float) -> float:
-        return self._world.random.uniform(low, high)
-
-    def sleep(self, seconds: float) -> None:
-        self._world.pause(seconds)
-
-    def map(self, function: Any, items: Any) -> list[Any]:
-        return [function(item) for item in items]
-
-
-class Place:
-    """Two buckets, the queue between them, and what was counted: all that an actor may touch."""
-
-    def __init__(self, scheduler: Scheduler, shape: Shape) -> None:
-        self.scheduler, self.shape, self.random = scheduler, shape, scheduler.random
-        self.counts: Counter[str] = Counter()
-        self.poison = dict(shape.poison)
-        self.queue = EventQueue(scheduler, shape.delivery, shape.is_poison)
-        self.data = Bucket(lambda: scheduler.now, self.queue.announce)
-        self.index = Bucket(lambda: scheduler.now)
-        self.witness = Witness(self.index, scheduler, shape.settings, self.counts)
-        self.runtime = SimulatedRuntime(scheduler)
-        self._cache = BlockCache(4_000_000)
-        self.witness.promoted = lambda: [self.acknowledged(key) for key in shape.keys] and None
-        self.writing = 0
-
-    def engine(self, toxicity: Toxicity | None = None) -> Engine:
-        """The engine of a new process."""
-        toxicity = self.shape.toxicity if toxicity is None else toxicity
-        data = SimulatedStore(
-            self.data, self.scheduler, msgspec.structs.replace(toxicity, damaged=0.0), self.counts, denied=self.denied
-        )
-        index = SimulatedStore(
-            self.index, self.scheduler, toxicity, self.counts, swap_factor=self.shape.swap_factor
-        )  # fmt: skip
-        return Engine(index, data, self.runtime, settings=self.shape.settings, cache=BlockCache(2_000_000))
-
-    def denied(self, key: str) -> bool:
-        """Whether a key is poison now."""
-        return key in self.poison and self.scheduler.elapsed_s < self.poison[key]
-
-    def acknowledged(self, key: str) -> None:
-        """No message of the key is left: what its object is now is in the index, at this very moment."""
-        queue, manifest = self.queue, self.witness.manifests.get("t")
-        if manifest is None or queue.lost or self.witness.dropped:
-            return
-        if any(message.event.key == key for message in (*queue.waiting, *queue.dead)):
-            return
-        snapshot = Snapshot(StillStore(self.index), manifest, definition_of(manifest), self._cache)
-        found = snapshot.lookup(OBJECTS, [key]).get(key)
-        row = decode_object(found.lines[-1]) if found else None
-        there = self.data.current(key)
-        expected = ("" if key in self.data.archived else there.etag) if there else None
-        assert (row.etag if row else None) == expected, f"{key}: {row} instead of {expected} at {manifest.generation}"
-        self.counts["acknowledged keys checked"] += 1
-
-    def calm_store(self, bucket: Bucket) -> SimulatedStore:
-        """A bucket through a perfect network."""
-        return SimulatedStore(bucket, self.scheduler, Toxicity(), self.counts)
-
-    @property
-    def resting(self) -> bool:
-        """Whether all that was written has been handled."""
-        return not self.writing and not self.queue.waiting
-
-    @contextmanager
-    def cut_short(self, what: str) -> Iterator[None]:
-        """What may come to nothing when the table is defined anew or dropped meanwhile, or its files expire, and would be
-        run again.
-        """
-        try:
-            yield
-        except (StorageError, CommitGaveUpError):
-            raise
-        except BucketdexError:
-            self.counts[f"{what} cut short"] += 1
-
-    def processes(self, body: Body) -> None:
-        """Calls `body` again and again, in process after process, until the world rests; a crash ends only one of
-        them.
-        """
-        while not self.resting:
-            engine = self.engine()
-            self.scheduler.current.newer = self.shape.upgraded and self.random.random() < 0.5
-            for _ in range(self.random.randrange(1, CALLS_MAX + 1)):  # a warm function serves several calls
-                self.scheduler.current.call = 0
-                pause_s = 1.0
-                try:
-                    pause_s = body(engine)
-                except Crash:
-                    self.counts["crashes"] += 1
-                    break
-                except CommitGaveUpError:
-                    self.counts["gave up"] += 1
-                except StorageError:
-                    self.counts["storage errors"] += 1
-                except TableNotFoundError:
-                    assert "t" not in self.witness.manifests, "the table is gone"
-                if self.resting:
-                    return
-                self.scheduler.pause(pause_s)
-                if self.resting:
-                    return
-            self.scheduler.pause(self.random.random())
 
 
 class Writer:
@@ -171,6 +34,7 @@ class Writer:
             place.counts["mutations"] += 1
             place.scheduler.pause(r.choice(shape.pauses_s))
         place.writing -= 1
+        place.written_at = place.scheduler.now
         place.queue.end()
 
     def _change(self, key: str) -> None:
@@ -211,13 +75,16 @@ class Indexer:
         self._place = place
 
     def run(self) -> None:
-        self._place.processes(self._batch)
+        self._place.processes(self._batch, self._place.engine)
 
     def _batch(self, engine: Engine) -> float:
         place, r = self._place, self._place.random
+        if place.pages.visible() and r.random() < 0.5:
+            apply_pages(place, engine, place.pages.receive(r.choice([1, 3, 10]), VISIBILITY_S))
+            return r.choice(place.shape.polls_s)
         messages = place.queue.receive(r.choice([1, 3, 10]), VISIBILITY_S)
         if not messages:
-            place.queue.wait()
+            place.queue.wait(place.pages.wakes_at)
             return r.choice(place.shape.polls_s) if len(place.shape.polls_s) > 2 else 0.0
         fresh = [message for message in messages if message.receives == 1]
         for group in ([fresh] if fresh else []) + [[message] for message in messages if message.receives > 1]:
@@ -243,6 +110,33 @@ class Indexer:
             place.acknowledged(key)
 
 
+def apply_pages(place: Place, engine: Engine, messages: list[PageMessage]) -> None:
+    """What the indexer function does with pages: those received for the first time together, a commit a table."""
+    fresh = [message for message in messages if message.receives == 1]
+    together = [[m for m in fresh if m.table == table] for table in sorted({m.table for m in fresh})]
+    for group in (*together, *([message] for message in messages if message.receives > 1)):
+        _apply_group(place, engine, group)
+
+
+def _apply_group(place: Place, engine: Engine, group: list[PageMessage]) -> None:
+    table = group[0].table
+    place.scheduler.begin_call()
+    failed: set[str] = set()
+    try:
+        result = engine.apply(table, [Event(key) for message in group for key in message.keys])
+        failed |= set(result.failed)
+        place.counts["commits of pages"] += result.commits
+    except TableNotFoundError:  # its table has another successor by now, or none any more
+        if not is_successor(table):
+            raise
+        place.counts["pages of a successor that is gone"] += len(group)
+    for message in group:
+        if failed & set(message.keys):
+            place.pages.postpone(message, place.random.random() * 15)
+        else:
+            place.pages.done(message)
+
+
 class Compactor:
     """Compacts one view after another; any number of these may run by mistake."""
 
@@ -251,7 +145,7 @@ class Compactor:
         self._seen = "", 0
 
     def run(self) -> None:
-        self._place.processes(self._compact)
+        self._place.processes(self._compact, self._place.engine)
 
     def _compact(self, engine: Engine) -> float:
         place, r = self._place, self._place.random
@@ -283,7 +177,7 @@ class Collector:
         self._place = place
 
     def run(self) -> None:
-        self._place.processes(self._collect)
+        self._place.processes(self._collect, self._place.engine)
 
     def _collect(self, engine: Engine) -> float:
         place, r = self._place, self._place.random
@@ -307,7 +201,7 @@ class Deployer:
         self._dropped = False
 
     def run(self) -> None:
-        self._place.processes(self._define)
+        self._place.processes(self._define, self._place.engine)
 
     def _define(self, engine: Engine) -> float:
         place, r = self._place, self._place.random
@@ -323,7 +217,14 @@ class Deployer:
             return r.choice([0.0, 1.0, 50.0])
         definition = r.choice(place.shape.definitions)
         with place.cut_short("definitions"):
-            if place.shape.rebuilds and r.random() < 0.4:
+            if place.shape.backfillers and r.random() < 0.7:  # as a deployment, which leaves the rest to turns
+                if r.random() < 0.3:
+                    engine.rebuild("t")
+                else:
+                    engine.define(definition)
+                engine.follow_successor("t")
+                place.counts["deployments"] += 1
+            elif place.shape.rebuilds and r.random() < 0.4:
                 change = r.choice([engine.rebuild, engine.rebuild, engine.abandon])
                 change("t")
                 place.counts["rebuilds begun" if change == engine.rebuild else "rebuilds given up"] += 1
@@ -341,7 +242,7 @@ class Builder:
         self._place = place
 
     def run(self) -> None:
-        self._place.processes(self._build)
+        self._place.processes(self._build, self._place.engine)
 
     def _build(self, engine: Engine) -> float:
         place = self._place
@@ -359,7 +260,7 @@ class Repairer:
         self._place = place
 
     def run(self) -> None:
-        self._place.processes(self._repair)
+        self._place.processes(self._repair, self._place.engine)
 
     def _repair(self, engine: Engine) -> float:
         place, r = self._place, self._place.random

@@ -31,7 +31,7 @@ def bounds(manifest_bytes_max: int, whole_file_bytes: int, counts: Counter[str])
         try:
             settled = settle(store, *arguments)
         except SwapLostError:
-            counts["unknown outcomes: lost"] += 1
+            counts["conflicts" if getattr(store._once, "was_told", False) else "unknown outcomes: lost"] += 1
             raise
         counts["unknown outcomes: open, asked again" if settled is None else "unknown outcomes: landed"] += 1
         return settled

@@ -402,4 +402,40 @@ SUCCESSORS = (
     ),
 )
 
-RULES = (*COMMITS, *COMPACTIONS, *GARBAGE, *SUCCESSORS)
+BACKFILLS = (
+    _rule(
+        "later uploads are sent under the name of the table, not of its successor",
+        "engine/turn.py",
+        "            self._queue.send(job.id, job.table, [listed for listed in due if listed in young])",
+        "            self._queue.send(job.id, job.target, [listed for listed in due if listed in young])",
+    ),
+    _rule(
+        "a successor is whole only after a pass that found nothing left",
+        "engine/turn.py",
+        "        found_all = job.left == 0 and not by_report",
+        "        found_all = not by_report",
+    ),
+)
+
+READERS = (
+    _rule(
+        "a client that has been given rows is not given them again",
+        "client/running.py",
+        "            if yielded or not again:",
+        "            if not again:",
+    ),
+    _rule(
+        "a client looks at the newest manifest",
+        "query/session.py",
+        "        if newest is not known:\n",
+        "        if False:\n",
+    ),
+    _rule(
+        "later pages are read from the generation of the first",
+        "client/paging.py",
+        "at=None if last is None else last.generation",
+        "at=None",
+    ),
+)
+
+RULES = (*COMMITS, *COMPACTIONS, *GARBAGE, *SUCCESSORS, *BACKFILLS, *READERS)

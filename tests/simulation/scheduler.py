@@ -43,6 +43,11 @@ class Scheduler:
         self._digest = blake2b(digest_size=16)
 
     @property
+    def is_over(self) -> bool:
+        """Whether the actors have come to rest, and the test itself goes on."""
+        return self.current is self._outside
+
+    @property
     def elapsed_s(self) -> float:
         """Virtual time since the beginning."""
         return self.now - START

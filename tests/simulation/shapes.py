@@ -73,6 +73,8 @@ class Shape(msgspec.Struct):
     deployers: int
     builders: int
     repairers: int
+    backfillers: int
+    clients: int
     delivery: Delivery
     drops: bool
     rebuilds: bool
@@ -120,6 +122,8 @@ def draw(r: random.Random) -> Shape:
         deployers=int(len(plain) > 1),
         builders=0,
         repairers=int(r.random() < 0.1),
+        backfillers=0,
+        clients=int(r.random() < 0.25),
         delivery=Delivery(),
         drops=False,
         rebuilds=False,
@@ -201,6 +205,8 @@ def _losing(r: random.Random, shape: Shape) -> Shape:
     kinds = ("created", "removed", "other") if every else ("created",)
     shape.delivery = Delivery(lost=0.25, lost_kinds=kinds)
     shape.repairers = r.choice([1, 1, 2])
+    if r.random() < 0.4:
+        shape.backfillers, shape.repairers = r.choice([1, 2]), r.choice([0, 1])
     return shape
 
 
@@ -232,6 +238,8 @@ def _rebuilt(r: random.Random, shape: Shape) -> Shape:
     shape.rebuilds = True
     shape.drops = r.random() < 0.15
     shape.builders = r.choice([0, 1, 1, 2])
+    if r.random() < 0.5:
+        shape.backfillers, shape.builders = r.choice([1, 2]), r.choice([0, 0, 1])
     shape.deployers = r.choice([1, 1, 1, 2])
     shape.pauses_s = [0.0, 1.0, 20.0, 100.0]
     shape.compactors, shape.collectors = r.choice([0, 1, 2]), r.choice([0, 1, 2])

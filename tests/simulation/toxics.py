@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
+from zlib import crc32
 
 import msgspec
 from bucket import Bucket
@@ -18,10 +21,12 @@ from bucketdex.errors import (
     UnreadableObjectError,
 )
 from bucketdex.storage import GetRequest, Got, Listed, ObjectStore, OpenObject
+from bucketdex.storage.paths import tables_prefix
 from bucketdex.storage.stores import resuming
 
 HEALED_AFTER_S = 9_000.0  # from then on the network is well, or an unlucky batch would never get through
 PAGE_KEYS = 5
+TABLES = tables_prefix()  # what lies elsewhere carries no checksum of its own: S3's transport does
 
 
 class Toxicity(msgspec.Struct, frozen=True):
@@ -31,7 +36,7 @@ class Toxicity(msgspec.Struct, frozen=True):
     lost_before: float = 0.0  # a timeout; nothing happened
     lost_after: float = 0.0  # a timeout; it happened
     late: float = 0.0  # a timeout; it happens seconds later
-    conflict: float = 0.0  # a 412 for one's own success, which somebody on the way sent again
+    sent_twice: float = 0.0  # a 412 for one's own success, which somebody on the way sent again
     busy: float = 0.0  # a 409; nothing happened
     reset: float = 0.0  # a connection that breaks in the middle of a body
     damaged: float = 0.0  # a truncated or flipped read of a file; of a manifest, a truncated one
@@ -41,7 +46,9 @@ class Toxicity(msgspec.Struct, frozen=True):
 
 
 FAULTS = Toxicity.__struct_fields__
-SWAP_FAULTS = frozenset({"lost_after", "late", "conflict", "busy", "slow"})  # more of them where a manifest is swapped
+SWAP_FAULTS = frozenset(
+    {"lost_after", "late", "sent_twice", "busy", "slow"}
+)  # more of them where a manifest is swapped
 
 
 class SimulatedStore(ObjectStore):
@@ -54,6 +61,7 @@ class SimulatedStore(ObjectStore):
         self.url = "simulated://"
         self._bucket, self._world, self._counts, self._denied = bucket, world, counts, denied
         self._calm = toxicity == Toxicity()
+        self.was_told = False  # the last conditional PUT failed by the bucket's own answer: somebody came first
         self._chances = {fault: getattr(toxicity, fault) for fault in FAULTS}
         self._swap_chances = {
             fault: min(0.5, chance * swap_factor) if fault in SWAP_FAULTS else chance
@@ -69,7 +77,7 @@ class SimulatedStore(ObjectStore):
         if self._happens("slow"):
             self._world.pause(self._world.random.random() * 100)
         got = self._bucket.get(request)
-        if self._happens("damaged"):
+        if got.key.startswith(TABLES) and self._happens("damaged"):
             return msgspec.structs.replace(got, body=self._damage(got))
         return got
 
@@ -106,22 +114,27 @@ class SimulatedStore(ObjectStore):
         return OpenObject(info, chunks, lambda: None)
 
     def put(self, key: str, body: bytes, *, if_match: str | None = None, if_absent: bool = False) -> str:
-        self._step("put", key)
+        self._step("put", key, body)
         conditional = bool(if_match or if_absent)
+        self.was_told = False
         chances = self._swap_chances if conditional else self._chances
         if self._happens("lost_before") or self._happens("throttled"):
             raise ThrottledError("simulated: before the effect")
         if conditional and self._happens("busy", chances):
             raise PreconditionFailedError("simulated: 409, another write is in progress")
         if self._happens("late", chances):
-            self._later(key, body, if_match, if_absent)
+            self._later(partial(self._bucket.put, key, body, if_match=if_match, if_absent=if_absent))
             raise StorageError("simulated: timeout, effect to come")
         if self._happens("slow", chances):
             self._world.pause(self._world.random.random() * 100)
-        etag = self._bucket.put(key, body, if_match=if_match, if_absent=if_absent)
+        try:
+            etag = self._bucket.put(key, body, if_match=if_match, if_absent=if_absent)
+        except PreconditionFailedError:
+            self.was_told = True
+            raise
         if self._happens("lost_after", chances):
             raise StorageError("simulated: timeout after the effect")
-        if conditional and self._happens("conflict", chances):
+        if conditional and self._happens("sent_twice", chances):
             raise PreconditionFailedError("simulated: 412 for one's own success")
         self._step("put done", key)
         return etag
@@ -130,7 +143,12 @@ class SimulatedStore(ObjectStore):
         for key in keys:
             self._step("delete", key)
             self._maybe_fail()
+            if self._happens("late"):
+                self._later(partial(self._bucket.forget, key))
+                raise StorageError("simulated: timeout, effect to come")
             self._bucket.forget(key)
+            if self._happens("lost_after"):
+                raise StorageError("simulated: timeout after the effect")
 
     def list(self, prefix: str, *, start_after: str | None = None) -> Iterator[Listed]:
         while True:
@@ -153,9 +171,9 @@ class SimulatedStore(ObjectStore):
     def with_retries(self, enabled: bool) -> ObjectStore:
         return self
 
-    def _step(self, operation: str, key: str) -> None:
+    def _step(self, operation: str, key: str, body: bytes = b"") -> None:
         """Any store call may be the last of its process, or be followed by a long silence."""
-        self._world.note(f"{operation} {key}")
+        self._world.note(f"{operation} {key} {crc32(body)}")
         if self._calm:
             self._world.pause(self._world.random.random() * 0.05)
             return
@@ -169,17 +187,15 @@ class SimulatedStore(ObjectStore):
         if self._happens("lost_before"):
             raise StorageError("simulated: timeout")
 
-    def _later(self, key: str, body: bytes, if_match: str | None, if_absent: bool) -> None:
+    def _later(self, request: Callable[[], object]) -> None:
         def effect() -> None:
-            try:
-                self._bucket.put(key, body, if_match=if_match, if_absent=if_absent)
+            with suppress(StorageError):
+                request()
                 self._counts["late effects"] += 1
-            except StorageError:
-                pass
 
         world = self._world
         delay_s = world.random.random() * 20
-        world.spawn("late put", effect, delay_s=delay_s, skew_s=world.current.skew_s, call=world.current.call)
+        world.spawn("late effect", effect, delay_s=delay_s, skew_s=world.current.skew_s, call=world.current.call)
 
     def _chunks(self, body: bytes) -> Iterator[bytes]:
         half = len(body) // 2
@@ -187,6 +203,8 @@ class SimulatedStore(ObjectStore):
         self._step("chunk", "")
         if self._happens("reset"):
             self._world.pause(self._world.random.choice([0.0, 1.0, 10.0]))
+            if self._world.random.random() < 0.3:
+                return  # cut off, as if this were the end
             raise ConnectionResetError("simulated")
         yield body[half:]
 

@@ -18,6 +18,7 @@ from bucketdex.storage.descriptors import join_manifest, read_part
 from bucketdex.storage.paths import is_successor, owner_of
 
 SKEW_MAX_S = 900.0
+PAST_MAX = 60  # generations that are remembered
 
 
 class Witness:
@@ -29,10 +30,15 @@ class Witness:
         self._files: dict[str, set[str]] = {}  # of each table: what its manifest refers to
         self._landed_at: dict[str, float] = {}
         self._commits: dict[tuple[str, int], list[tuple[str, frozenset[bytes]]]] = {}
+        self.past: dict[int, Manifest] = {}  # what the live table was, by generation
         self.dropped = False  # a table, at some time: what came meanwhile isn't in it
         self.landed: Counter[int] = Counter()  # commits by the call that they were made in
         self.promoted: Callable[[], None] = lambda: None  # called when a table may have taken another's place
         bucket.watcher = self
+
+    def generation(self, table: str) -> int:
+        """The newest one; 0 before there is any."""
+        return self.manifests[table].generation if table in self.manifests else 0
 
     def written(self, key: str, body: bytes) -> None:
         """A file, or the next manifest of a table."""
@@ -71,6 +77,9 @@ class Witness:
         promoted = old is not None and old.successor is not None and new.successor is None and new.state == "live"
         self.dropped |= new.state == "dropped" and not is_successor(new.table)
         self.manifests[new.table], self._files[new.table] = new, files
+        if not is_successor(new.table):
+            self.past[new.generation] = new
+            self.past.pop(min(self.past) if len(self.past) > PAST_MAX else -1, None)
         self._landed_at[new.table] = self._world.now
         if promoted:
             self.promoted()
