@@ -4,16 +4,16 @@ one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from bucketdex.client.context import Context
 from bucketdex.client.stack import asking_aws, stack_outputs
 from bucketdex.client.state import table_status
-from bucketdex.engine import Job
+from bucketdex.engine import Backfilled, Job
+from bucketdex.engine.estimate import MESSAGE_KEYS
 from bucketdex.errors import BackfillError, BucketdexError
-
-PAGE_KEYS = 100  # of a message
 
 
 class BackfillJob:
@@ -58,6 +58,28 @@ class BackfillJob:
         job = self._context.engine.start_backfill(self._table, rate=rate, renew=False)
         self._wake(stack)
         return job
+
+    def estimate(
+        self,
+        prefix: str | None = None,
+        *,
+        rate: float | None = None,
+        force: bool = False,
+        inventory: str | None = None,
+        rebuild: bool = False,
+        here: bool = False,
+        progress: Callable[[Backfilled], None] | None = None,
+    ) -> Backfilled:
+        """What `start` would have to do, or with `rebuild` that: counted, with its requests and dollars estimated, by
+        the deployment or (`here`) in this process. While a successor is built, it is that one's. Starts nothing.
+
+        Lists the bucket from here, so it needs the data bucket: a LIST and a few GETs for each 1,000 keys.
+        """
+        _ = self._context.data
+        return self._context.engine.estimate_backfill(
+            self._table, prefix=prefix, rate=rate, force=force, inventory=inventory, rebuild=rebuild,
+            deployed=not here, progress=progress,
+        )  # fmt: skip
 
     def pause(self) -> Job:
         """Lets it rest. Nothing more is sent; what waits in the queue is still indexed."""
@@ -118,7 +140,7 @@ class BackfillJob:
     def _objects_left(self, job: Job) -> int | None:
         if job.state == "done":
             return 0
-        waiting = job.waiting * PAGE_KEYS
+        waiting = job.waiting * MESSAGE_KEYS
         if job.walked or job.number > 1:
             return waiting
         if job.target == job.table:

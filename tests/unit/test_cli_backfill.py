@@ -15,7 +15,7 @@ from bucketdex.cli.main import main
 from bucketdex.cli.session import Session
 from bucketdex.client import Database
 from bucketdex.definition import TableDefinition
-from bucketdex.engine import Depth
+from bucketdex.engine import Depth, Event
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -74,6 +74,12 @@ def run(bench: Bench, aws: Aws, capsys: pytest.CaptureFixture[str]) -> Run:
     return run
 
 
+def changed() -> TableDefinition:
+    """The definition with one more field, for which every object has to be read again."""
+    plain: dict[str, Any] = DEFINITION.to_dict()
+    return TableDefinition.from_dict("orders", plain | {"fields": plain["fields"] | {"note": "string"}})
+
+
 def status(run: Run) -> dict[str, Any]:
     code, out, _ = run("status", "orders", "-f", "json")
     assert code == 0
@@ -124,6 +130,42 @@ def test_a_dry_run_starts_nothing(run: Run, bench: Bench, aws: Aws) -> None:
     assert bench.engine.jobs.load("orders") is None
 
 
+def test_a_dry_run_covers_what_the_deployment_pays(run: Run) -> None:
+    code, out, err = run("start", "orders", "--dry-run", "-f", "json")
+    told = json.loads(out)
+    assert code == 0 and told["dollars_by_service"].keys() == {"S3", "SQS", "Lambda"}
+    assert told["dollars_estimated"] == pytest.approx(sum(told["dollars_by_service"].values()), abs=1e-5)
+    assert "S3, SQS, Lambda" in err and "us-east-1" in err
+    code, out, err = run("run", "orders", "--dry-run", "-f", "json")
+    assert code == 0 and "dollars_by_service" not in json.loads(out) and "by this process" in err
+
+
+def test_a_dry_run_is_of_what_a_start_would_build(run: Run, bench: Bench, aws: Aws) -> None:
+    bench.apply(*(f"orders/{i}" for i in range(5)))
+    assert json.loads(run("start", "orders", "--dry-run", "-f", "json")[1])["due"] == 0
+    bench.engine.define(changed(), managed_by="Shop")
+    assert json.loads(run("start", "orders", "--dry-run", "-f", "json")[1])["due"] == 5
+    assert json.loads(run("run", "orders", "--dry-run", "-f", "json")[1])["due"] == 0, "that one is of the live table"
+    code, _, err = run("start", "orders", "--dry-run", "--prefix", "orders/1")
+    assert code == 1 and "start it without a prefix" in err
+    assert bench.engine.jobs.load("orders") is None and aws.invoked == []
+
+
+@pytest.mark.parametrize("here", [[], ["--here"]])
+def test_a_dry_run_of_a_rebuild_counts_everything_and_begins_none(
+    here: list[str], run: Run, bench: Bench, aws: Aws
+) -> None:
+    bench.apply(*(f"orders/{i}" for i in range(5)))
+    code, out, err = run("rebuild", "orders", *here, "--dry-run", "-f", "json")
+    told = json.loads(out)
+    assert (code, told["due"], told["reads_estimated"] > 5) == (0, 5, True)
+    assert ("by this process" in err) == bool(here)
+    assert bench.engine.successor("orders") is None and bench.engine.jobs.load("orders") is None and aws.invoked == []
+    successor = bench.engine.rebuild("orders")
+    assert not bench.engine.apply(successor, [Event("orders/1")]).failed
+    assert json.loads(run("rebuild", "orders", *here, "--dry-run", "-f", "json")[1])["due"] == 4, "it goes on with that"
+
+
 def test_where_the_function_cannot_be_told_its_schedule_begins(run: Run, bench: Bench, aws: Aws) -> None:
     del aws.outputs["BackfillerName"]
     code, _, err = run("start", "orders")
@@ -161,9 +203,7 @@ def test_a_rebuild_is_given_up_with_its_backfill_and_a_changed_definition_is_not
     run("rebuild", "orders")
     assert bench.engine.successor("orders") and run("cancel", "orders")[0] == 0
     assert bench.engine.successor("orders") is None
-    plain: dict[str, Any] = DEFINITION.to_dict()
-    changed = TableDefinition.from_dict("orders", plain | {"fields": plain["fields"] | {"note": "string"}})
-    bench.engine.define(changed, managed_by="Shop")
+    bench.engine.define(changed(), managed_by="Shop")
     successor = bench.engine.successor("orders")
     assert run("start", "orders")[0] == 0 and status(run)["target"] == successor
     assert run("cancel", "orders")[0] == 0 and bench.engine.successor("orders") == successor
