@@ -15,6 +15,7 @@ from bucketdex.cli.repair import say_failed
 from bucketdex.cli.session import FormatOption, IndexOption, TableArgument, session
 
 if TYPE_CHECKING:
+    from bucketdex.client.backfill import BackfillJob
     from bucketdex.engine import Backfilled
 
 app = typer.Typer(help="Index the objects that were there before, or whose events were lost.", no_args_is_help=True)
@@ -125,12 +126,14 @@ def status(
     context: typer.Context, table: TableArgument, form: FormatOption = Format.TABLE, index: IndexOption = None
 ) -> None:
     """Print how far the stack's backfill of a table is, or how the last one ended. Exits with 1 if it failed."""
-    facts = session(context).table(table, index).backfill_job().status()
+    job = session(context).table(table, index).backfill_job()
+    facts = job.status()
     if facts is None:
         note(f"table {table} has had no backfill")
-        return
-    write_result(facts, form)
-    if facts["state"] == "failed":
+    else:
+        write_result(facts, form)
+    say_left_behind(job)
+    if facts is not None and facts["state"] == "failed":
         raise typer.Exit(1)
 
 
@@ -152,9 +155,13 @@ def resume(context: typer.Context, table: TableArgument, index: IndexOption = No
 
 @app.command()
 def cancel(context: typer.Context, table: TableArgument, index: IndexOption = None) -> None:
-    """End it for good; a rebuild is given up with it. What waits in the queue is still indexed."""
-    session(context).table(table, index).backfill_job().cancel()
+    """End it for good; a rebuild is given up with it. What waits in the queue is still indexed. What a changed
+    definition asks for stays to be built, and uploads are indexed twice until then: this says so, and what to do.
+    """
+    job = session(context).table(table, index).backfill_job()
+    job.cancel()
     print(f"the backfill of {table} is cancelled")
+    say_left_behind(job)
 
 
 def rebuild(
@@ -170,7 +177,7 @@ def rebuild(
 ) -> None:
     """Build a table's index anew from its objects, beside the live one, then swap it in. Queries go on meanwhile. A
     table of a stack is rebuilt by that (see backfill status), any other from here, which needs BUCKETDEX_DATA, as a
-    --dry-run does.
+    --dry-run does. What is under way already goes on; where that is paused, backfill resume it.
     """
     source = session(context).table(table, index)
     job = source.backfill_job()
@@ -179,7 +186,8 @@ def rebuild(
         _estimate(table, form, partial(job.estimate, rate=rate, rebuild=True, here=here), deployed=not here)
         return
     if not here:
-        job.rebuild(rate=rate)
+        if job.rebuild(rate=rate).rate != rate:
+            note("it is under way already, and keeps its rate")
         _say_asleep(job.asleep)
         note(f"started; to see how far it is: bucketdex backfill status {shlex.quote(table)}")
         return
@@ -199,6 +207,13 @@ def _estimate(table: str, form: Format, counted: Callable[..., Backfilled], *, d
 
 def _facts(result: Backfilled, names: tuple[str, ...]) -> dict[str, object]:
     return {name: getattr(result, name) for name in ("listed", "unchanged", "due", "due_bytes", *names)}
+
+
+def say_left_behind(job: BackfillJob) -> None:
+    """On standard error, where a table's successor waits for nobody."""
+    left = job.left_behind()
+    if left is not None:
+        note(left)
 
 
 def _say_asleep(reason: str | None) -> None:

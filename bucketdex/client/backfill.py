@@ -51,11 +51,14 @@ class BackfillJob:
 
     def rebuild(self, *, rate: float | None = None) -> Job:
         """Has the table built anew from its objects, beside itself, and swapped in when it is whole; see
-        `Table.rebuild`. One that is under way, such as for a changed field, stays as it is and is returned.
+        `Table.rebuild`. One that is under way, such as for a changed field, goes on as it is, at its own rate, and is
+        returned. BackfillError where it is paused: only `resume` takes that back.
         """
         stack = self._stack()
         self._context.engine.rebuild(self._table)
         job = self._context.engine.start_backfill(self._table, rate=rate, renew=False)
+        if job.state == "paused":
+            raise BackfillError(f"the backfill of {self._table} is paused: resume it, or cancel it first")
         self._wake(stack)
         return job
 
@@ -94,15 +97,32 @@ class BackfillJob:
     def cancel(self) -> Job:
         """Ends it for good. What waits in the queue is still indexed.
 
-        A rebuild is given up with it. The successor that a changed definition asks for stays, and each upload is
-        indexed twice: until `start` goes on with it, or a deployment of the old definition gives it up.
+        A rebuild is given up with it. The successor that a changed definition asks for stays: `left_behind` says so.
         """
         engine = self._context.engine
         job = engine.jobs.cancel(self._table)
         live, *successors = engine.manifests(self._table)
-        if any(successor.definition == live.definition for successor in successors):
+        if any(successor.table == job.target and successor.definition == live.definition for successor in successors):
             engine.abandon(self._table)
         return job
+
+    def left_behind(self) -> str | None:
+        """What to do about a successor of the table that the stack isn't building: no backfill of it runs or is paused,
+        so each upload is indexed twice for good. None where there is no such thing. A GET or two.
+        """
+        manifest = self._context.engine.load(self._table).manifest
+        if manifest.successor is None:
+            return None
+        named = f"{manifest.successor} is still to take the place of {self._table}, and each upload is indexed twice"
+        if manifest.managed_by is None:
+            return f"{named}: if no process builds it any more, bucketdex rebuild {self._table} goes on with it"
+        saved = self._context.engine.jobs.load(self._table)
+        if saved is not None and saved.job.target == manifest.successor and saved.job.state in ("running", "paused"):
+            return None
+        return (
+            f"{named}, but the stack isn't building it: bucketdex backfill start {self._table} has it do so; "
+            "a deployment of the definition as it was gives it up"
+        )
 
     def status(self) -> dict[str, Any] | None:
         """How far it is, or how it ended; None where there never was one. One GET, or three.

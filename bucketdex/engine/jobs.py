@@ -165,7 +165,8 @@ class JobStore:
             found = self.load(table)
             if found is not None and found.job.target == target and found.job.state in ("running", "paused"):
                 if renew:
-                    raise BackfillError(f"a backfill of {table} is {found.job.state}: cancel it first")
+                    resume = "resume it, or " if found.job.state == "paused" else ""
+                    raise BackfillError(f"a backfill of {table} is {found.job.state}: {resume}cancel it first")
                 return found.job
             now = self._runtime.now()
             new = Job(id=self._runtime.token(), table=table, target=target, started_at=now, updated_at=now, **wanted)

@@ -67,8 +67,8 @@ def run(bench: Bench, aws: Aws, capsys: pytest.CaptureFixture[str]) -> Run:
     database = Database(bench.index, bench.data, runtime=bench.runtime)
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        group = [] if arguments[0] == "rebuild" else ["backfill"]
-        code = main([*group, *arguments], started=Session(lambda _: database))
+        group = {"rebuild": ["rebuild"], "table-status": ["status"]}.get(arguments[0], ["backfill", arguments[0]])
+        code = main([*group, *arguments[1:]], started=Session(lambda _: database))
         return code, *capsys.readouterr()
 
     return run
@@ -198,10 +198,70 @@ def test_a_rebuild_of_a_deployed_table_is_worked_off_by_its_stack(run: Run, benc
     assert status(run)["state"] == "done"
 
 
+def test_a_rebuild_that_is_paused_is_refused_with_the_remedy(run: Run, bench: Bench, aws: Aws) -> None:
+    assert run("rebuild", "orders", "--rate", "7")[0] == 0
+    code, _, err = run("rebuild", "orders", "--rate", "8")
+    assert code == 0 and "keeps its rate" in err
+    run("pause", "orders")
+    woken = len(aws.invoked)
+    code, _, err = run("rebuild", "orders")
+    assert code == 1 and "is paused: resume it, or cancel it first" in err and "started" not in err
+    assert status(run)["state"] == "paused" and len(aws.invoked) == woken
+    run("resume", "orders")
+    code, _, err = run("rebuild", "orders", "--rate", "7")
+    assert code == 0 and "keeps its rate" not in err and status(run)["state"] == "running"
+
+
+def test_what_a_cancelled_backfill_leaves_is_said_with_the_remedy(run: Run, bench: Bench) -> None:
+    """Until somebody acts, each upload is indexed twice."""
+
+    def said() -> list[bool]:
+        errs = [run("status", "orders")[2]]
+        for form in ("table", "json", "csv"):
+            errs.append(run("table-status", "orders", "-f", form)[2])
+        return ["indexed twice" in err and "backfill start orders" in err for err in errs]
+
+    bench.apply("orders/1")
+    assert said() == [False] * 4
+    bench.engine.define(changed(), managed_by="Shop")
+    assert said() == [True] * 4, "nobody builds it"
+    run("start", "orders")
+    assert said() == [False] * 4
+    run("pause", "orders")
+    assert said() == [False] * 4, "that is somebody's decision"
+    code, out, err = run("cancel", "orders")
+    assert (code, out) == (0, "the backfill of orders is cancelled\n")
+    assert (
+        "indexed twice" in err and "backfill start orders" in err and "a deployment of the definition as it was" in err
+    )
+    assert said() == [True] * 4
+    assert run("start", "orders")[0] == 0 and said() == [False] * 4
+    run("cancel", "orders")
+    bench.engine.define(DEFINITION, managed_by="Shop")
+    assert said() == [False] * 4
+
+
+def test_a_successor_of_a_table_of_no_stack(capsys: pytest.CaptureFixture[str]) -> None:
+    bench = Bench()
+    bench.put("orders/1", documents(random.Random(1), 2))
+    bench.apply("orders/1")
+    bench.engine.define(changed())
+    database = Database(bench.index, bench.data, runtime=bench.runtime)
+    assert main(["status", "orders"], started=Session(lambda _: database)) == 0
+    assert "bucketdex rebuild orders goes on with it" in capsys.readouterr().err
+
+
+def test_a_cancelled_backfill_takes_no_rebuild_with_it_that_another_process_makes(run: Run, bench: Bench) -> None:
+    run("start", "orders")
+    successor = bench.engine.rebuild("orders")
+    assert run("cancel", "orders")[0] == 0 and bench.engine.successor("orders") == successor
+
+
 def test_a_rebuild_is_given_up_with_its_backfill_and_a_changed_definition_is_not(run: Run, bench: Bench) -> None:
     bench.apply(*(f"orders/{i}" for i in range(5)))
     run("rebuild", "orders")
-    assert bench.engine.successor("orders") and run("cancel", "orders")[0] == 0
+    code, _, err = run("cancel", "orders")
+    assert (code, err) == (0, "")
     assert bench.engine.successor("orders") is None
     bench.engine.define(changed(), managed_by="Shop")
     successor = bench.engine.successor("orders")
