@@ -17,6 +17,7 @@ from bucketdex.engine.compact import Compactor
 from bucketdex.engine.define import Definer
 from bucketdex.engine.erasure import oldest, sweep_due
 from bucketdex.engine.events import ApplyResult, Event
+from bucketdex.engine.inventory import check_report
 from bucketdex.engine.jobs import Job, JobStore
 from bucketdex.engine.policy import Mode, choose_runs, unfolded_debt
 from bucketdex.engine.promote import Promoter
@@ -167,10 +168,13 @@ class Engine:
 
         While a successor is built beside the table, the backfill is that one's, and whole. Where one is under way
         already: BackfillError, or (not `renew`) it is left alone and returned. BucketdexError for a prefix that is none
-        of the table's, TableNotFoundError. Cost: 3 GETs, a PUT.
+        of the table's, and for a report that can be read from here and isn't one; TableNotFoundError. Cost: 3 GETs, one
+        more of a report, a PUT.
         """
         target = self._target(table, prefix)
-        Walk(self._means, target, prefix, None)
+        walk = Walk(self._means, target, prefix, None)
+        if inventory is not None:
+            check_report(self._means, walk, inventory)
         return self.jobs.start(table, target, renew=renew, prefix=prefix, rate=rate, force=force, inventory=inventory)
 
     def estimate_backfill(

@@ -166,6 +166,12 @@ def test_a_dry_run_of_a_rebuild_counts_everything_and_begins_none(
     assert json.loads(run("rebuild", "orders", *here, "--dry-run", "-f", "json")[1])["due"] == 4, "it goes on with that"
 
 
+def test_what_is_no_report_starts_nothing(run: Run, bench: Bench, aws: Aws) -> None:
+    code, out, err = run("start", "orders", "--inventory", "s3://reports/orders")
+    assert (code, out, "started" in err) == (1, "", False) and "give the URL of its manifest" in err
+    assert bench.engine.jobs.load("orders") is None and aws.invoked == []
+
+
 def test_where_the_function_cannot_be_told_its_schedule_begins(run: Run, bench: Bench, aws: Aws) -> None:
     del aws.outputs["BackfillerName"]
     code, _, err = run("start", "orders")
