@@ -176,14 +176,14 @@ class BackfillJob:
     def _stack(self) -> str:
         stack = self.stack
         if stack is None:
-            raise BackfillError(f"no stack manages table {self._table!r}: backfill it in this process instead")
+            raise BackfillError(f"no stack manages table {self._table!r}: use bucketdex backfill run, in this process")
         return stack
 
     def _wake(self, stack: str) -> None:
         try:
             outputs = stack_outputs(stack)
             if "BackfillerName" not in outputs:
-                raise BucketdexError(f"stack {stack!r} has no output BackfillerName")
+                raise BucketdexError(f"stack {stack!r} has no output BackfillerName: deploy it again")
             with asking_aws("the backfiller could not be woken"):
                 import boto3
 
