@@ -39,8 +39,9 @@ class BackfillJob:
         """Starts one; see `Table.backfill` for what its options mean and its objects cost.
 
         Uploads go on beside it: its messages have a queue and indexers of their own. It ends when a whole pass over the
-        listing finds everything indexed that was there when it started. BackfillError while one runs or is paused, and
-        where no stack manages the table. Five requests.
+        listing finds everything indexed that was there when it started. BackfillError while one runs or is paused,
+        where no stack manages the table, and for a report that can be read from here and isn't one. Five requests, six
+        with a report.
         """
         stack = self._stack()
         job = self._context.engine.start_backfill(
@@ -108,20 +109,23 @@ class BackfillJob:
 
     def left_behind(self) -> str | None:
         """What to do about a successor of the table that the stack isn't building: no backfill of it runs or is paused,
-        so each upload is indexed twice for good. None where there is no such thing. A GET or two.
+        so each upload is indexed twice for good. None where there is no such thing. A GET, or three.
         """
-        manifest = self._context.engine.load(self._table).manifest
-        if manifest.successor is None:
+        live, *successors = self._context.engine.manifests(self._table)
+        if not successors:
             return None
-        named = f"{manifest.successor} is still to take the place of {self._table}, and each upload is indexed twice"
-        if manifest.managed_by is None:
+        [successor] = successors
+        named = f"{successor.table} is still to take the place of {self._table}, and each upload is indexed twice"
+        if live.managed_by is None:
             return f"{named}: if no process builds it any more, bucketdex rebuild {self._table} goes on with it"
         saved = self._context.engine.jobs.load(self._table)
-        if saved is not None and saved.job.target == manifest.successor and saved.job.state in ("running", "paused"):
+        if saved is not None and saved.job.target == successor.table and saved.job.state in ("running", "paused"):
             return None
+        rebuild = successor.definition == live.definition
+        end = "a cancel after that" if rebuild else "a deployment of the definition as it was"
         return (
             f"{named}, but the stack isn't building it: bucketdex backfill start {self._table} has it do so; "
-            "a deployment of the definition as it was gives it up"
+            f"{end} gives it up"
         )
 
     def status(self) -> dict[str, Any] | None:

@@ -73,9 +73,10 @@ def deployed(found: Pages, shape: Shape, *, rate: float | None, passes: int, lis
     A step of the backfiller is a conditional GET and a PUT of the job, a look at the queue, and a GET or two of the
     index beside each page. While it waits it is paid for, and looks at the job and the queue every two seconds.
     """
-    commits = ceil(found.messages / (MESSAGES_A_COMMIT if rate is None else 1))
+    keys = page_keys(rate) or PAGE_KEYS
+    commits = ceil(found.messages / (MESSAGES_A_COMMIT if keys > MESSAGE_KEYS else 1))  # small pages come one by one
     folds = commits * shape.views // 20
-    pages = found.listed // (page_keys(rate) or PAGE_KEYS) + 1
+    pages = found.listed // keys + 1
     reads, writes = _indexing(found, commits, shape)
     waited_s = found.due / min(rate or OBJECTS_A_SECOND, OBJECTS_A_SECOND)
     looks = passes * pages + ceil(waited_s / POLL_S)

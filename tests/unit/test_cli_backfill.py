@@ -260,7 +260,11 @@ def test_a_successor_of_a_table_of_no_stack(capsys: pytest.CaptureFixture[str]) 
 def test_a_cancelled_backfill_takes_no_rebuild_with_it_that_another_process_makes(run: Run, bench: Bench) -> None:
     run("start", "orders")
     successor = bench.engine.rebuild("orders")
-    assert run("cancel", "orders")[0] == 0 and bench.engine.successor("orders") == successor
+    code, _, err = run("cancel", "orders")
+    assert code == 0 and bench.engine.successor("orders") == successor
+    assert "backfill start orders has it do so; a cancel after that gives it up" in err
+    assert run("start", "orders")[0] == 0 and run("cancel", "orders")[2] == ""
+    assert bench.engine.successor("orders") is None
 
 
 def test_a_rebuild_is_given_up_with_its_backfill_and_a_changed_definition_is_not(run: Run, bench: Bench) -> None:

@@ -134,6 +134,8 @@ def test_a_slow_rate_is_paid_for() -> None:
     fast, slow = bench.deployed.estimate_backfill("orders"), bench.deployed.estimate_backfill("orders", rate=0.1)
     assert slow.dollars_by_service["Lambda"] > 10 * fast.dollars_by_service["Lambda"]
     assert slow.writes_estimated > 10 * fast.writes_estimated
+    quick = bench.deployed.estimate_backfill("orders", rate=10_000)
+    assert quick.dollars_by_service == fast.dollars_by_service, "faster than it can be"
     with pytest.raises(BucketdexError, match="has to be positive"):
         bench.deployed.estimate_backfill("orders", rate=0)
 
