@@ -1,5 +1,9 @@
 """Every error that Bucketdex raises: one small tree, each message saying what to do."""
 
+from __future__ import annotations
+
+from typing import ClassVar
+
 
 class BucketdexError(Exception):
     """Base of all errors raised by Bucketdex."""
@@ -16,9 +20,10 @@ class ManagedByStackError(BucketdexError):
 class TableNotFoundError(BucketdexError):
     """No such table in this index (or it was dropped)."""
 
-
-class TableExistsError(BucketdexError):
-    """The table exists with another definition."""
+    @classmethod
+    def dropped(cls, table: str) -> TableNotFoundError:
+        """Of a table that was there before."""
+        return cls(f"table {table!r} was dropped: define it again, or deploy it")
 
 
 class TableChangedError(BucketdexError):
@@ -75,6 +80,23 @@ class ObjectChangedError(StorageError):
 
 class CorruptFileError(StorageError):
     """A file of the index fails its checksum or counts, or is cut short; the message names it."""
+
+    remedy: ClassVar[str] = (
+        "try again; if it stays damaged, bucketdex rebuild makes the table anew from its objects "
+        "(bucketdex verify --deep reads every file)"
+    )
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}; {self.remedy}"
+
+
+class CorruptManifestError(CorruptFileError):
+    """A table's manifest, or a piece of it, can't be read: nothing of the table is known any more."""
+
+    remedy: ClassVar[str] = (
+        "try again; if it stays damaged, delete all below tables/<table>/ in the index, "
+        "define the table again and backfill it"
+    )
 
 
 class UpgradeRequiredError(BucketdexError):

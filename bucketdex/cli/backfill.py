@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,12 +15,19 @@ from bucketdex.cli.repair import say_failed
 from bucketdex.cli.session import FormatOption, IndexOption, TableArgument, session
 
 if TYPE_CHECKING:
-    from bucketdex.client import Table
+    from bucketdex.client.backfill import BackfillJob
     from bucketdex.engine import Backfilled
 
 app = typer.Typer(help="Index the objects that were there before, or whose events were lost.", no_args_is_help=True)
 
 ESTIMATES = ("reads_estimated", "writes_estimated", "dollars_estimated")
+DEPLOYED_ESTIMATES = (*ESTIMATES[:2], "queue_requests_estimated", "dollars_estimated", "dollars_by_service")
+PRICES = "about, at public prices of us-east-1"
+HERE = f"the estimate is of S3's requests by this process, one pass with the compaction that falls due; {PRICES}"
+DEPLOYED = (
+    "the estimate is of all that the deployment does, until nothing is left to index: passes over the listing, "
+    f"indexing, the compaction that falls due; S3, SQS, Lambda and its logs; {PRICES}"
+)
 DONE = ("applied", "rows", "rejects", "commits", "failures")
 
 PrefixOption = Annotated[str | None, typer.Option("--prefix", metavar="PREFIX", help="Only the keys below it.")]
@@ -57,11 +66,12 @@ def start(
     """Have the table's stack index them, whatever becomes of this terminal. Uploads don't wait behind it. A --dry-run
     lists the bucket from here and needs BUCKETDEX_DATA.
     """
-    source = session(context).table(table, index)
+    job = session(context).table(table, index).backfill_job()
     if dry_run:
-        _estimate(source, prefix, force, inventory, form)
+        _estimate(
+            table, form, partial(job.estimate, prefix, rate=rate, force=force, inventory=inventory), deployed=True
+        )
         return
-    job = source.backfill_job()
     job.start(prefix, rate=rate, force=force, inventory=inventory)
     _say_asleep(job.asleep)
     note(f"started; to see how far it is: bucketdex backfill status {shlex.quote(table)}")
@@ -87,7 +97,10 @@ def run(
     """
     source = session(context).table(table, index)
     if dry_run:
-        _estimate(source, prefix, force, inventory, form, start_after)
+        counted = partial(
+            source.backfill, prefix, rate=rate, start_after=start_after, force=force, inventory=inventory, dry_run=True
+        )
+        _estimate(table, form, counted, deployed=False)
         return
     done: list[Backfilled] = []
     with steps(f"listing {table}") as step:
@@ -113,12 +126,14 @@ def status(
     context: typer.Context, table: TableArgument, form: FormatOption = Format.TABLE, index: IndexOption = None
 ) -> None:
     """Print how far the stack's backfill of a table is, or how the last one ended. Exits with 1 if it failed."""
-    facts = session(context).table(table, index).backfill_job().status()
+    job = session(context).table(table, index).backfill_job()
+    facts = job.status()
     if facts is None:
         note(f"table {table} has had no backfill")
-        return
-    write_result(facts, form)
-    if facts["state"] == "failed":
+    else:
+        write_result(facts, form)
+    say_left_behind(job)
+    if facts is not None and facts["state"] == "failed":
         raise typer.Exit(1)
 
 
@@ -140,9 +155,13 @@ def resume(context: typer.Context, table: TableArgument, index: IndexOption = No
 
 @app.command()
 def cancel(context: typer.Context, table: TableArgument, index: IndexOption = None) -> None:
-    """End it for good; a rebuild is given up with it. What waits in the queue is still indexed."""
-    session(context).table(table, index).backfill_job().cancel()
+    """End it for good; a rebuild is given up with it. What waits in the queue is still indexed. What a changed
+    definition asks for stays to be built, and uploads are indexed twice until then: this says so, and what to do.
+    """
+    job = session(context).table(table, index).backfill_job()
+    job.cancel()
     print(f"the backfill of {table} is cancelled")
+    say_left_behind(job)
 
 
 def rebuild(
@@ -152,15 +171,23 @@ def rebuild(
         bool, typer.Option("--here", help="In this process, also where a stack manages the table.")
     ] = False,
     rate: RateOption = None,
+    dry_run: DryRunOption = False,
+    form: FormatOption = Format.TABLE,
     index: IndexOption = None,
 ) -> None:
     """Build a table's index anew from its objects, beside the live one, then swap it in. Queries go on meanwhile. A
-    table of a stack is rebuilt by that (see backfill status), any other from here, which needs BUCKETDEX_DATA.
+    table of a stack is rebuilt by that (see backfill status), any other from here, which needs BUCKETDEX_DATA, as a
+    --dry-run does. What is under way already goes on; where that is paused, backfill resume it.
     """
     source = session(context).table(table, index)
     job = source.backfill_job()
-    if job.stack is not None and not here:
-        job.rebuild(rate=rate)
+    here = here or job.stack is None
+    if dry_run:
+        _estimate(table, form, partial(job.estimate, rate=rate, rebuild=True, here=here), deployed=not here)
+        return
+    if not here:
+        if job.rebuild(rate=rate).rate != rate:
+            note("it is under way already, and keeps its rate")
         _say_asleep(job.asleep)
         note(f"started; to see how far it is: bucketdex backfill status {shlex.quote(table)}")
         return
@@ -169,25 +196,24 @@ def rebuild(
     print(f"{table} is rebuilt")
 
 
-def _estimate(
-    source: Table,
-    prefix: str | None,
-    force: bool,
-    inventory: str | None,
-    form: Format,
-    start_after: str | None = None,
-) -> None:
-    with steps(f"listing {source.name}") as step:
-        result = source.backfill(
-            prefix, start_after=start_after, force=force, inventory=inventory, dry_run=True,
-            progress=lambda state: step(f"{state.listed:,} listed, {state.due:,} due"),
-        )  # fmt: skip
+def _estimate(table: str, form: Format, counted: Callable[..., Backfilled], *, deployed: bool) -> None:
+    with steps(f"listing {table}") as step:
+        result = counted(progress=lambda state: step(f"{state.listed:,} listed, {state.due:,} due"))
     result.dollars_estimated = round(result.dollars_estimated, 6)
-    write_result(_facts(result, ESTIMATES), form)
+    result.dollars_by_service = {name: round(dollars, 6) for name, dollars in result.dollars_by_service.items()}
+    write_result(_facts(result, DEPLOYED_ESTIMATES if deployed else ESTIMATES), form)
+    note(DEPLOYED if deployed else HERE)
 
 
 def _facts(result: Backfilled, names: tuple[str, ...]) -> dict[str, object]:
     return {name: getattr(result, name) for name in ("listed", "unchanged", "due", "due_bytes", *names)}
+
+
+def say_left_behind(job: BackfillJob) -> None:
+    """On standard error, where a table's successor waits for nobody."""
+    left = job.left_behind()
+    if left is not None:
+        note(left)
 
 
 def _say_asleep(reason: str | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from bucketdex.cli.backfill import say_left_behind
 from bucketdex.cli.output import Format, note, write_facts, write_json, write_rows
 from bucketdex.cli.progress import steps
 from bucketdex.cli.session import FormatOption, IndexOption, TableArgument, session
@@ -37,15 +38,18 @@ def status(
     context: typer.Context, table: TableArgument, form: FormatOption = Format.TABLE, index: IndexOption = None
 ) -> None:
     """Print a table's generation, counts and what waits for compaction."""
-    facts = session(context).table(table, index).status()
+    source = session(context).table(table, index)
+    facts = source.status()
     if form is Format.JSON:
         write_json(facts)
-        return
-    views = [{"view": name, **view} for name, view in facts.pop("views").items()]
-    if form is Format.TABLE:
-        write_facts(facts)
-        print()
-    write_rows(views, ("view", "state", "runs", "rows", "bytes", "lag"), form)
+    else:
+        views = [{"view": name, **view} for name, view in facts.pop("views").items()]
+        if form is Format.TABLE:
+            write_facts(facts)
+            print()
+        write_rows(views, ("view", "state", "runs", "rows", "bytes", "lag"), form)
+    if facts["successor"] is not None:
+        say_left_behind(source.backfill_job())
 
 
 def compact(

@@ -250,7 +250,7 @@ class Table:
         moved, so uploads meanwhile are no errors. An index or summary in `views` is mended by taking it out of the
         definition and putting it back.
         Cost: a LIST and a few GETs for each 1,000 keys; `deep` a GET an object and all of the index. Writes only with
-        `repair`. BucketdexError when the table is defined anew meanwhile.
+        `repair`. BucketdexError for a `sample` without `deep`, and when the table is defined anew meanwhile.
         """
         _ = self._context.data
         return self._context.engine.verify(

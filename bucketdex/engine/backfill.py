@@ -6,28 +6,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import islice
-from math import ceil, isfinite
+from math import isfinite
 
 import msgspec
 
+from bucketdex.engine import estimate
 from bucketdex.engine.apply import Applier
 from bucketdex.engine.changes import Means
+from bucketdex.engine.estimate import Estimate, messages_of
 from bucketdex.engine.events import ApplyResult, Event
-from bucketdex.engine.lister import Lister
+from bucketdex.engine.lister import Lister, Page
 from bucketdex.engine.walk import PAGE_KEYS
 from bucketdex.errors import BucketdexError, CommitGaveUpError
 from bucketdex.runtime import Runtime
-from bucketdex.storage import Listed
+from bucketdex.storage import Listed, is_successor
 
 BATCH_KEYS = 256  # in one commit: few commits, yet so few keys that the commit log of live writers reaches far back
 BATCH_BYTES = 32 * 2**20
 GIVE_UPS_MAX = 5  # batches in a row that lost to live traffic, each after its own attempts
 GIVE_UP_SECONDS = 5.0
 FAILED_MAX = 1_000  # failed keys that are named
-
-# us-east-1, public prices in US dollars a request. A commit is two PUTs; of objects of one record, compaction writes
-# about a run and a manifest for every 20 commits and view.
-DOLLARS_A_WRITE, DOLLARS_A_READ = 0.005 / 1_000, 0.0004 / 1_000
 
 
 class Backfilled(msgspec.Struct):
@@ -48,15 +46,22 @@ class Backfilled(msgspec.Struct):
     last_key: str | None = None  # all keys (of a report: lines) up to it are done: a later `start_after`
     reads_estimated: int = 0  # GETs, of a dry run
     writes_estimated: int = 0  # PUTs and LISTs
+    queue_requests_estimated: int = 0  # of SQS, where a deployment does it
     dollars_estimated: float = 0.0
+    dollars_by_service: dict[str, float] = msgspec.field(default_factory=dict)
 
-    def estimate(self, views: int, tags: bool) -> None:
-        """The requests that applying what is due takes, about, beside those that the dry run has made itself."""
-        commits = ceil(self.due / BATCH_KEYS)
-        pages = self.listed // PAGE_KEYS + 1
-        self.reads_estimated = self.due * (2 if tags else 1) + commits * (2 + views) + 2 * pages
-        self.writes_estimated = commits * 2 + commits * views // 10 + pages
-        self.dollars_estimated = self.reads_estimated * DOLLARS_A_READ + self.writes_estimated * DOLLARS_A_WRITE
+    def count(self, page: Page) -> None:
+        """Takes in what is due of a page."""
+        self.listed += page.listed
+        self.unchanged += page.unchanged
+        self.due += len(page.due)
+        self.due_bytes += sum(listed.size for listed in page.due)
+
+    def estimate(self, made: Estimate) -> None:
+        """Takes in what it would cost, beside the requests that the dry run has made itself."""
+        self.reads_estimated, self.writes_estimated = made.reads, made.writes
+        self.queue_requests_estimated, self.dollars_by_service = made.queue_requests, made.dollars
+        self.dollars_estimated = sum(made.dollars.values())
 
     def add(self, result: ApplyResult) -> None:
         """Takes in what became of a batch."""
@@ -118,8 +123,12 @@ class Backfiller:
         Raises BucketdexError (a prefix that is none of the table's, a rate that isn't positive, a definition that
         changes meanwhile), StorageError, CommitGaveUpError; what was committed stays.
         """
-        if rate is not None and not (isfinite(rate) and rate > 0):
-            raise BucketdexError(f"a rate of {rate} objects a second: it has to be positive")
+        if dry_run:
+            return self.estimate(
+                table, prefix=prefix, rate=rate, start_after=start_after, force=force, inventory=inventory,
+                progress=progress,
+            )  # fmt: skip
+        _check(rate)
         lister = Lister(self._means, table, prefix=prefix, after=start_after, force=force, inventory=inventory)
         done = Backfilled()
         tell = progress or _nobody
@@ -127,12 +136,8 @@ class Backfiller:
         batch: list[Listed] = []
         batch_bytes = 0
         for page in lister.pages():
-            done.listed += page.listed
-            done.unchanged += page.unchanged
-            due = page.due
-            done.due += len(due)
-            done.due_bytes += sum(listed.size for listed in due)
-            for listed in [] if dry_run else due:
+            done.count(page)
+            for listed in page.due:
                 if batch and (len(batch) >= pacer.batch_keys or batch_bytes + listed.size > BATCH_BYTES):
                     self._send(table, batch, done, pacer, tell, ordered=inventory is None)
                     batch, batch_bytes = [], 0
@@ -144,10 +149,43 @@ class Backfiller:
                 self._compact(table)
             done.last_key = page.cursor
             tell(done)
-        if dry_run:
-            fields = lister.walk.definition.fields
-            views = len(lister.walk.snapshot().manifest.views)
-            done.estimate(views, any(field.source == "tag" for field in fields))
+        return done
+
+    def estimate(
+        self,
+        table: str,
+        *,
+        prefix: str | None = None,
+        rate: float | None = None,
+        start_after: str | None = None,
+        force: bool = False,
+        inventory: str | None = None,
+        deployed: bool = False,
+        progress: Progress | None = None,
+    ) -> Backfilled:
+        """Counts what is due, and estimates what applying it costs: in this process, or where `deployed` by the
+        deployment, from the start of its job to the end. Writes nothing. Cost: a LIST and a few GETs for each 1,000
+        keys. Raises as `backfill` does.
+        """
+        _check(rate)
+        lister = Lister(self._means, table, prefix=prefix, after=start_after, force=force, inventory=inventory)
+        done, messages = Backfilled(), 0
+        tell = progress or _nobody
+        for page in lister.pages():
+            done.count(page)
+            messages += messages_of(page.due, rate)
+            done.last_key = page.cursor
+            tell(done)
+        tags = any(field.source == "tag" for field in lister.walk.definition.fields)
+        shape = estimate.Shape(len(lister.walk.snapshot().manifest.views), tags)
+        found = estimate.Pages(done.listed, done.due, messages)
+        if deployed:
+            # One pass more proves that the first was enough; by a report, its messages do, but of a successor.
+            passes = 1 if not done.due or (inventory and not is_successor(table)) else 2
+            lists = passes - bool(inventory)
+            done.estimate(estimate.deployed(found, shape, rate=rate, passes=passes, lists=lists))
+        else:
+            done.estimate(estimate.in_process(found, shape, batch_keys=BATCH_KEYS))
         return done
 
     def reindex(
@@ -200,6 +238,11 @@ class _Pacer:
             self._due = min(self._due, now + self._interval)
         self._interval = keys / self._rate
         self._due = max(now, self._due) + self._interval
+
+
+def _check(rate: float | None) -> None:
+    if rate is not None and not (isfinite(rate) and rate > 0):
+        raise BucketdexError(f"a rate of {rate} objects a second: it has to be positive")
 
 
 def _nobody(_: Backfilled) -> None:

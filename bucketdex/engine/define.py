@@ -56,7 +56,7 @@ class Definer:
         for _ in range(TRIES_MAX):
             base = self._manifests.load(table)
             if base.manifest.state == "dropped":
-                raise TableNotFoundError(f"table {table!r} was dropped")
+                raise TableNotFoundError.dropped(table)
             successor = self._successors.of(base.manifest)
             if successor is not None and self._successors.hold(successor.manifest.table):
                 return successor.manifest.table

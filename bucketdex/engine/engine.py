@@ -17,6 +17,7 @@ from bucketdex.engine.compact import Compactor
 from bucketdex.engine.define import Definer
 from bucketdex.engine.erasure import oldest, sweep_due
 from bucketdex.engine.events import ApplyResult, Event
+from bucketdex.engine.inventory import check_report
 from bucketdex.engine.jobs import Job, JobStore
 from bucketdex.engine.policy import Mode, choose_runs, unfolded_debt
 from bucketdex.engine.promote import Promoter
@@ -167,13 +168,41 @@ class Engine:
 
         While a successor is built beside the table, the backfill is that one's, and whole. Where one is under way
         already: BackfillError, or (not `renew`) it is left alone and returned. BucketdexError for a prefix that is none
-        of the table's, TableNotFoundError. Cost: 3 GETs, a PUT.
+        of the table's, and for a report that can be read from here and isn't one; TableNotFoundError. Cost: 3 GETs, one
+        more of a report, a PUT.
         """
+        target = self._target(table, prefix)
+        walk = Walk(self._means, target, prefix, None)
+        if inventory is not None:
+            check_report(self._means, walk, inventory)
+        return self.jobs.start(table, target, renew=renew, prefix=prefix, rate=rate, force=force, inventory=inventory)
+
+    def estimate_backfill(
+        self,
+        table: str,
+        *,
+        prefix: str | None = None,
+        rate: float | None = None,
+        force: bool = False,
+        inventory: str | None = None,
+        rebuild: bool = False,
+        deployed: bool = True,
+        progress: BackfillProgress | None = None,
+    ) -> Backfilled:
+        """What `start_backfill` would have to do, or a `rebuild`, and what it would cost: of the successor while there
+        is one. Writes nothing; see `Backfiller.estimate`. BucketdexError as `start_backfill`.
+        """
+        target = self._target(table, prefix)
+        return self._backfiller.estimate(
+            target, prefix=prefix, rate=rate, force=force or (rebuild and target == table), inventory=inventory,
+            deployed=deployed, progress=progress,
+        )  # fmt: skip
+
+    def _target(self, table: str, prefix: str | None) -> str:
         target = self.successor(table) or table
         if target != table and prefix is not None:
-            raise BackfillError(f"table {table!r} is being rebuilt, for which a prefix is not enough")
-        Walk(self._means, target, prefix, None)
-        return self.jobs.start(table, target, renew=renew, prefix=prefix, rate=rate, force=force, inventory=inventory)
+            raise BackfillError(f"table {table!r} is being rebuilt from all of its objects: start it without a prefix")
+        return target
 
     def follow_successor(self, table: str) -> Job | None:
         """The backfill that builds the table's successor: the one under way, or a new one. None where there is none to

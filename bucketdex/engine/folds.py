@@ -53,7 +53,7 @@ def wrong_views(snapshot: Snapshot) -> dict[str, str]:
         try:
             found = tally.difference(snapshot)
         except (CorruptFileError, msgspec.DecodeError) as error:
-            found = f"it can't be read: {error}"
+            found = f"it can't be read: {error.args[0]}"  # without the remedy: a view has one of its own
         if found is not None:
             wrong[name] = found
     return wrong

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from itertools import islice
 from typing import Final
@@ -18,7 +19,7 @@ import msgspec
 
 from bucketdex.engine.changes import Means
 from bucketdex.engine.walk import PAGE_KEYS, TRIES_MAX, Pair, Walk
-from bucketdex.errors import BackfillError, SnapshotExpiredError
+from bucketdex.errors import BackfillError, KeyMissingError, SnapshotExpiredError, StorageError
 from bucketdex.source.object import ObjectError
 from bucketdex.source.unpack import unpack
 from bucketdex.storage import GetRequest, Listed
@@ -43,29 +44,45 @@ class _Report(msgspec.Struct, rename="camel"):
     files: list[_File]
 
 
+def check_report(means: Means, walk: Walk, url: str) -> None:
+    """BackfillError for what `Inventory` would refuse, as far as it can be told from here: where the report can't be
+    read, or the data bucket isn't known, by the rest. At most one GET.
+    """
+    with suppress(StorageError):
+        Inventory(means, walk, url, None)
+
+
 class Inventory:
     """A report, by the URL of its manifest: s3://bucket/.../manifest.json. `after` is a cursor that `reached` gave.
 
-    Current versions only; keys as they are, not encoded. One GET. BackfillError for a report that can't be read so,
-    with what to change; StorageError.
+    Current versions only; keys as they are, not encoded. One GET. BackfillError for a report that isn't there or can't
+    be read so, with what to change; StorageError.
     """
 
     def __init__(self, means: Means, walk: Walk, url: str, after: str | None) -> None:
         bucket, _, path = url.removeprefix("s3://").partition("/")
-        if not (url.startswith("s3://") and path.endswith(MANIFEST)):
+        if not (url.startswith("s3://") and bucket and f"/{path}".endswith(f"/{MANIFEST}")):
             raise BackfillError(f"{url!r} is no report: give the URL of its manifest, s3://bucket/.../{MANIFEST}")
-        got = means.open_store(f"s3://{bucket}").get(GetRequest(path))
+        try:
+            got = means.open_store(f"s3://{bucket}").get(GetRequest(path))
+        except KeyMissingError as error:
+            raise BackfillError(f"there is no report {url}: give the URL of a manifest that is there") from error
         try:
             self._report = msgspec.json.decode(got.body, type=_Report)
         except msgspec.MsgspecError as error:
-            raise BackfillError(f"{url} is no manifest of S3 Inventory: {error}") from error
+            raise BackfillError(
+                f"{url} is no manifest of S3 Inventory ({error}): give the one that lies in the report's dated folder"
+            ) from error
         if self._report.file_format != "CSV":
             raise BackfillError(f"{url} is in {self._report.file_format}: choose CSV as the inventory's output format")
         self._columns = [name.strip() for name in self._report.file_schema.split(",")]
         scheme, _, place = means.data.url.partition("://")
         source, _, prefix = place.partition("/")
-        if scheme == "s3" and source != self._report.source_bucket:
-            raise BackfillError(f"{url} is of bucket {self._report.source_bucket}, the data in {means.data.url}")
+        known = means.data is not means.index  # where only the index is known, that stands in for the data
+        if known and scheme == "s3" and source != self._report.source_bucket:
+            raise BackfillError(
+                f"{url} is of bucket {self._report.source_bucket}, the data in {means.data.url}: give a report of that"
+            )
         self._prefix = f"{prefix}/" if prefix else ""  # of the data in its bucket
         self._means, self._walk = means, walk
         self._files = means.open_store(f"s3://{self._report.destination_bucket.rpartition(':')[2]}")
@@ -86,11 +103,16 @@ class Inventory:
             done = 0
 
     def _lines(self, key: str) -> Iterator[list[str]]:
-        opened = self._files.open(key)
+        try:
+            opened = self._files.open(key)
+        except KeyMissingError as error:
+            raise BackfillError(f"{self._files.url}/{key} of the report is gone: take a newer report") from error
         try:
             yield from csv.reader(_text(unpack(opened.chunks(), unpacked_bytes_max=FILE_BYTES_MAX)))
         except (ObjectError, csv.Error) as error:
-            raise BackfillError(f"{self._files.url}/{key} is damaged: {error}") from error
+            raise BackfillError(
+                f"{self._files.url}/{key} is damaged ({error}): run it again, or take another report"
+            ) from error
         finally:
             opened.close()
 

@@ -134,7 +134,7 @@ class JobStore:
             if current is not None and current.job.write == new.write:
                 return current
             if current is not base:
-                raise JobChangedError(f"the backfill of {new.table} was changed meanwhile") from failure
+                raise JobChangedError(f"the backfill of {new.table} was changed meanwhile: try again") from failure
             if isinstance(failure, AccessDeniedError):
                 raise failure
         raise StorageError(f"{path}: whether the change was saved is unknown; see the job's status") from failure
@@ -165,7 +165,8 @@ class JobStore:
             found = self.load(table)
             if found is not None and found.job.target == target and found.job.state in ("running", "paused"):
                 if renew:
-                    raise BackfillError(f"a backfill of {table} is {found.job.state}: cancel it first")
+                    resume = "resume it, or " if found.job.state == "paused" else ""
+                    raise BackfillError(f"a backfill of {table} is {found.job.state}: {resume}cancel it first")
                 return found.job
             now = self._runtime.now()
             new = Job(id=self._runtime.token(), table=table, target=target, started_at=now, updated_at=now, **wanted)
@@ -192,5 +193,6 @@ def _became(job: Job, state: State, states: tuple[State, ...]) -> Job:
     if job.state == state:
         return job
     if job.state not in states:
-        raise BackfillError(f"the backfill of {job.table} is {job.state}: it can't become {state}")
+        remedy = "resume it first" if job.state == "failed" else "start another, where one is needed"
+        raise BackfillError(f"the backfill of {job.table} is {job.state}, so it can't become {state}: {remedy}")
     return msgspec.structs.replace(job, state=state, stalled=0, error=None)

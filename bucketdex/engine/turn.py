@@ -91,7 +91,7 @@ class Turn:
         if self._means.runtime.now() < self._due_at or depth.visible + depth.hidden >= AHEAD_MAX:
             return "waits"
         if self._pages is None:
-            self._pages = self._lister(job).pages(_page_keys(job.rate))
+            self._pages = self._lister(job).pages(page_keys(job.rate))
         page = next(self._pages, None)
         if page is None:
             self._pages = None
@@ -197,5 +197,6 @@ def continue_jobs(
     return [turn.job for turn in turns]
 
 
-def _page_keys(rate: float | None) -> int | None:
+def page_keys(rate: float | None) -> int | None:
+    """How many keys a page holds at a rate: at most what may be sent in ten seconds. None: as many as a listing's."""
     return None if rate is None else max(1, min(PAGE_KEYS, int(rate * PACED_S)))

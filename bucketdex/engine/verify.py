@@ -117,10 +117,12 @@ class Verifier:
         gets further, by a page or a wave of objects read, however little time it has.
         Cost: a LIST and a few GETs for each 1,000 keys, a GET for each that looks wrong; `deep` a GET for each object
         and the whole index. Memory: a page, up to 10,000 suspects, with `deep` the groups of the summaries.
-        Raises BucketdexError (a share out of range, a definition that changes meanwhile), StorageError.
+        Raises BucketdexError (a share out of range, or not `deep`; a definition that changes meanwhile), StorageError.
         """
         if not 0 < sample <= 1:
             raise BucketdexError(f"a sample of {sample}: it has to be above 0 and at most 1")
+        if sample != 1 and not deep:
+            raise BucketdexError(f"a sample of {sample} is of the objects that are read: it needs deep (--deep)")
         run = _Run(
             self._means, self._applier, Walk(self._means, table, None, start_after), table,
             deep=deep, sample=sample, repair=repair, settle_seconds=settle_seconds, in_time=in_time,

@@ -91,7 +91,10 @@ class Walk:
             page = list(islice(listing, page_keys))
             for listed in page:
                 if listed.key <= previous:
-                    raise StorageError(f"{self._means.data.url} doesn't list its keys in order: it can't be walked")
+                    raise StorageError(
+                        f"{self._means.data.url} doesn't list its keys in order, so it can't be walked: "
+                        "use a general purpose bucket"
+                    )
                 previous = listed.key
             self.reached = previous or None
             whole = len(page) == page_keys
@@ -116,7 +119,7 @@ class Walk:
     def _live(self) -> Manifest:
         manifest = self._means.manifests.load(self._table).manifest
         if manifest.state == "dropped":
-            raise TableNotFoundError(f"table {self._table!r} was dropped")
+            raise TableNotFoundError.dropped(self._table)
         return manifest
 
     def _rows(self, low: str, high: str | None) -> Iterator[ObjectRow]:
@@ -159,4 +162,6 @@ def _narrowed(definition: TableDefinition, prefix: str) -> str:
         return literal
     if prefix.startswith(literal):
         return prefix
-    raise BucketdexError(f"no key of table {definition.name!r} starts with {prefix!r}: its keys start with {literal!r}")
+    raise BucketdexError(
+        f"no key of table {definition.name!r} starts with {prefix!r}: its keys start with {literal!r}, so do so too"
+    )

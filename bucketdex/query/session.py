@@ -113,7 +113,7 @@ class Session:
         try:
             versioned = self._manifests.received(table, answer, None if known is None else known.versioned)
             if versioned.manifest.state == "dropped":
-                raise TableNotFoundError(f"table {table!r} was dropped")
+                raise TableNotFoundError.dropped(table)
         except TableNotFoundError:
             self.forget(table)
             raise

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from bucketdex.errors import CorruptFileError
+from bucketdex.errors import CorruptManifestError
 from bucketdex.storage.entries import FileEntry, Garbage, Manifest, encode_manifest
 from bucketdex.storage.paths import descriptor_path
 from bucketdex.storage.zstd import compress, decompress
@@ -72,11 +72,11 @@ def split_manifest(manifest: Manifest, *, bytes_max: int = MANIFEST_BYTES_MAX) -
 
 
 def read_part(body: bytes, path: str) -> Part:
-    """The content of a descriptor. CorruptFileError names it."""
+    """The content of a descriptor. CorruptManifestError names it."""
     try:
         return _decoder.decode(decompress(body))
     except (ValueError, msgspec.DecodeError) as error:
-        raise CorruptFileError(f"{path} is damaged: {error}") from error
+        raise CorruptManifestError(f"{path} is damaged: {error}") from error
 
 
 def join_manifest(stored: Manifest, parts: Iterable[Part]) -> Manifest:

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
-from bucketdex.errors import CorruptFileError, UpgradeRequiredError
+from bucketdex.errors import CorruptManifestError, UpgradeRequiredError
 
 MANIFEST_FORMAT: Final = 1
 MANIFEST_READER: Final = 1  # the least version of this format that a reader must know
@@ -158,7 +158,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
 
 def decode_manifest(body: bytes, path: str = "manifest.json") -> Manifest:
     """The manifest of its JSON, descriptors not resolved. UpgradeRequiredError before anything else is looked at;
-    CorruptFileError, naming `path`, for anything that isn't a manifest."""
+    CorruptManifestError, naming `path`, for anything that isn't a manifest."""
     try:
         versions = _versions.decode(body)
         if versions.reader > MANIFEST_FORMAT:
@@ -168,7 +168,7 @@ def decode_manifest(body: bytes, path: str = "manifest.json") -> Manifest:
             )
         return _manifests.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise CorruptFileError(f"{path} is not a manifest: {error}") from error
+        raise CorruptManifestError(f"{path} is not a manifest: {error}") from error
 
 
 def touch_hash(key: str) -> int:

@@ -81,7 +81,9 @@ class ManifestStore:
             if isinstance(answer, NotModifiedError) and cached is not None:
                 return cached
             if isinstance(answer, KeyMissingError):
-                raise TableNotFoundError(f"there is no table {table!r} in {self._store.url}") from answer
+                raise TableNotFoundError(
+                    f"there is no table {table!r} in {self._store.url}: define it, or name another (bucketdex tables)"
+                ) from answer
             if isinstance(answer, StorageError):
                 raise answer
             try:
@@ -131,7 +133,9 @@ class ManifestStore:
                 return settled
             if isinstance(failure, AccessDeniedError):
                 raise failure
-        raise StorageError(f"{path}: whether generation {new.generation} was written is unknown") from failure
+        raise StorageError(
+            f"{path}: whether generation {new.generation} was written is unknown: do it again, nothing counts twice"
+        ) from failure
 
     def _settle(self, base: Versioned | None, new: Manifest, split: Split) -> Versioned | None:
         """Whether the PUT landed; None while that is open. SwapLostError when it didn't and never will."""

@@ -162,10 +162,12 @@ def resuming(
             break
         attempts += 1
         if attempts > RESUMES_MAX:
-            raise StorageError(f"the body of {info.key!r} breaks off at byte {offset} of {info.size}") from failure
+            raise StorageError(
+                f"the body of {info.key!r} breaks off at byte {offset} of {info.size}: read it again"
+            ) from failure
         try:
             source = iter(reopen(offset))
         except PreconditionFailedError as error:
             raise ObjectChangedError(f"{info.key!r} was replaced while it was read: read it again") from error
     if offset != info.size:
-        raise StorageError(f"the body of {info.key!r} has {offset} bytes instead of {info.size}")
+        raise StorageError(f"the body of {info.key!r} has {offset} bytes instead of {info.size}: read it again")

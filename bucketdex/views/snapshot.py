@@ -44,7 +44,9 @@ def visible(manifest: Manifest, name: str, generation: int) -> Visible:
         return Visible(list(state.runs), [d for d in manifest.deltas if d.added > state.folded])
     folded = max((f for g, f in state.folds if g <= generation), default=None)
     if folded is None:
-        raise SnapshotExpiredError(f"generation {generation} of {manifest.table} is past its grace period")
+        raise SnapshotExpiredError(
+            f"generation {generation} of {manifest.table} is past its grace period: begin anew, from the newest"
+        )
     gone = [g for g in manifest.garbage if g.removed > generation]
     runs = [r for r in state.runs if r.added <= generation]
     runs += [g.run for g in gone if g.run is not None and g.view == state.id and g.run.added <= generation]

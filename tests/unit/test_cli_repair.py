@@ -158,6 +158,7 @@ def test_reindex(run: Any, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Non
         (("backfill", "run", "orders", "--rate", "0"), "positive"),
         (("backfill", "run", "orders", "--prefix", "x/"), "its keys start with 'orders/'"),
         (("verify", "orders", "--deep", "--sample", "2"), "sample"),
+        (("verify", "orders", "--sample", "0.5"), "it needs deep (--deep)"),
         (("verify", "none"), "none"),
     ],
 )

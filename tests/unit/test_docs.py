@@ -125,6 +125,31 @@ def test_inline_names_of_targets_and_files_exist() -> None:
             assert target in targets(), f"{path.name}: make {target}"
 
 
+def test_what_a_look_up_costs_follows_from_the_tables() -> None:
+    """docs/scale.md: 1 manifest + descriptors + 2 x runs + 1 block, at each number of rows that is named."""
+    text = (ROOT / "docs" / "scale.md").read_text()
+    runs = dict(re.findall(r"^\| (10\^\d+) \| [\d,]+ \| (\d+) \(\d+\) ", text, re.MULTILINE))
+    descriptors = dict(re.findall(r"^\| (10\^\d+) \| [\d,]+ \| \d+ KiB \| (\d+) ", text, re.MULTILINE))
+    assert runs.keys() == descriptors.keys() and len(runs) == 5
+    [said] = re.findall(r"20,000 rows \(counted\); (.*)\n\(by the formula", text)
+    cold = {rows: 2 + int(descriptors[rows]) + 2 * int(runs[rows]) for rows in runs}
+    assert {rows: int(count) for count, rows in re.findall(r"(\d+) at (10\^\d+)", said)} == cold
+
+
+def test_metrics_and_functions_are_named() -> None:
+    functions = sorted(path.parent.name for path in (ROOT / "functions").glob("*/handler.py"))
+    source = "".join(path.read_text() for path in (ROOT / "functions").rglob("*.py"))
+    metrics = set(re.findall(r'add_metric\(\s*"(\w+)"', source))
+    for table in ("report.py", "turn.py"):
+        [path] = (ROOT / "functions").rglob(table)
+        metrics |= set(re.findall(r'"([A-Z]\w+)": ', path.read_text()))
+    assert metrics > {"Rows", "Stale", "CompactionSteps", "BackfillsFailed"} and len(functions) == 5
+    page = (ROOT / "docs" / "deployment.md").read_text()
+    assert sorted(name for name in metrics if f"`{name}`" not in page) == []
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    assert [name for name in functions if name not in changes] == []
+
+
 def test_help_lists_every_target() -> None:
     shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert set(re.findall(r"^  make ([\w-]+)", shown, re.MULTILINE)) == targets()

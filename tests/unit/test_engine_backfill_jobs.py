@@ -180,7 +180,7 @@ def test_pause_resume_and_cancel() -> None:
     assert bench.turn() == [] and len(bench.queue.visible) == 2
     bench.queue.work_off(bench.engine)
     assert bench.engine.jobs.pause("orders").state == "paused", "twice is once"
-    with pytest.raises(BackfillError, match="is paused: cancel it first"):
+    with pytest.raises(BackfillError, match="is paused: resume it, or cancel it first"):
         bench.engine.start_backfill("orders")
     assert bench.engine.jobs.resume("orders").cursor == "orders/007"
     bench.turn(1)

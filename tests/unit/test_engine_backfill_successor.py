@@ -119,7 +119,7 @@ def test_a_successor_that_others_put_in_place_or_gave_up_ends_it(turns: int) -> 
 def test_a_prefix_is_not_enough_for_it_and_a_start_is_of_it() -> None:
     bench = Redefined(14)
     bench.engine.define(FLOATS)
-    with pytest.raises(BackfillError, match="a prefix is not enough"):
+    with pytest.raises(BackfillError, match="from all of its objects: start it without a prefix"):
         bench.engine.start_backfill("orders", prefix="orders/00")
     assert bench.engine.start_backfill("orders").target == bench.engine.successor("orders")
 

@@ -15,7 +15,7 @@ import pytest
 from enginekit import TINY, Bench, documents
 
 from bucketdex.engine import Depth, Engine, Event, walk
-from bucketdex.errors import BackfillError, CorruptFileError, KeyMissingError, StorageError
+from bucketdex.errors import AccessDeniedError, BackfillError
 from bucketdex.storage import Listed, ObjectStore, open_data_store
 
 URL = "s3://reports/data/daily/2026-01-02T01-00Z/manifest.json"
@@ -175,10 +175,49 @@ def test_other_reports_are_refused_with_the_remedy(changes: dict[str, Any], said
     bench.report(**changes)
     with pytest.raises(BackfillError, match=said):
         bench.engine.backfill("orders", inventory=URL)
+    with pytest.raises(BackfillError, match=said):
+        bench.engine.start_backfill("orders", inventory=URL)
+    assert bench.engine.jobs.load("orders") is None, "it isn't started"
+    bench.report()
     bench.engine.start_backfill("orders", inventory=URL)
+    bench.report(**changes)
     bench.engine.continue_backfills(queue)
     saved = bench.engine.jobs.load("orders")
     assert saved is not None and saved.job.state == "failed" and said.split(":")[0] in str(saved.job.error)
+    bench.engine.start_backfill("orders")
+
+
+def test_a_report_that_is_not_there_ends_it_at_the_start_or_in_a_turn() -> None:
+    bench, queue = Reported(1), Queue()
+    with pytest.raises(BackfillError, match=f"there is no report {URL}: give the URL of a manifest that is there"):
+        bench.engine.start_backfill("orders", inventory=URL)
+    bench.report(files=1)
+    bench.engine.start_backfill("orders", inventory=URL)
+    bench.reports.delete_many(["data/daily/data/0.csv.gz"])  # they expire
+    bench.engine.continue_backfills(queue)
+    saved = bench.engine.jobs.load("orders")
+    assert saved is not None and saved.job.state == "failed" and "take a newer report" in str(saved.job.error)
+
+
+def test_a_report_that_cannot_be_read_from_here_is_left_to_the_backfiller(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Reported(1)
+
+    def denied(_: object) -> None:
+        raise AccessDeniedError("403")
+
+    monkeypatch.setattr(bench.reports, "get", denied)
+    assert bench.engine.start_backfill("orders", inventory=URL).inventory == URL
+    with pytest.raises(BackfillError, match="give the URL of its manifest"):
+        bench.engine.start_backfill("orders", inventory=URL.removesuffix("/manifest.json"))
+
+
+def test_a_report_is_taken_where_the_data_bucket_is_not_known() -> None:
+    bench = Reported(1)
+    bench.report()
+    engine = Engine(bench.index, bench.index, bench.runtime, settings=TINY)  # as a Database without one makes it
+    object.__setattr__(engine._means, "open_store", bench.open)
+    bench.index.url = "s3://index"
+    assert engine.start_backfill("orders", inventory=URL).inventory == URL
 
 
 def test_a_report_of_another_bucket_is_refused() -> None:
@@ -199,7 +238,9 @@ def test_data_below_a_prefix_of_its_bucket() -> None:
     assert (done.listed, done.applied) == (1, 1)
 
 
-@pytest.mark.parametrize("url", ["s3://reports/data", "reports/manifest.json", "https://x/manifest.json"])
+@pytest.mark.parametrize(
+    "url", ["s3://reports/data", "reports/manifest.json", "https://x/manifest.json", "s3:///manifest.json"]
+)
 def test_what_is_no_url_of_a_report(url: str) -> None:
     with pytest.raises(BackfillError, match="give the URL of its manifest"):
         Reported(0).engine.backfill("orders", inventory=url)
@@ -214,5 +255,5 @@ def test_damage_is_an_error() -> None:
     with pytest.raises(BackfillError, match="is damaged"):
         bench.engine.backfill("orders", inventory=URL)
     bench.reports.delete_many([key])
-    with pytest.raises((KeyMissingError, CorruptFileError, StorageError)):
+    with pytest.raises(BackfillError, match="is gone: take a newer report"):
         bench.engine.backfill("orders", inventory=URL)

@@ -581,6 +581,8 @@ def test_a_sample() -> None:
     for share in (0, 1.5, float("nan")):
         with pytest.raises(BucketdexError, match="sample"):
             bench.engine.verify("orders", deep=True, sample=share)
+    with pytest.raises(BucketdexError, match=r"it needs deep \(--deep\)"):
+        bench.engine.verify("orders", sample=0.3)
 
 
 def replaced_run(bench: Bench, name: str, change: Callable[[bytes], bytes | None]) -> None:
