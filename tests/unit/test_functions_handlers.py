@@ -18,9 +18,9 @@ import pytest
 from bucketdex.definition import TableDefinition
 from bucketdex.engine import Engine, Event, Rounds
 from bucketdex.engine import Settings as EngineSettings
-from bucketdex.errors import AccessDeniedError, TableChangedError
+from bucketdex.errors import AccessDeniedError, CorruptFileError, TableChangedError
 from bucketdex.runtime import Runtime
-from bucketdex.storage import ManifestStore, open_data_store, open_index_store
+from bucketdex.storage import GetRequest, ManifestStore, open_data_store, open_index_store
 from bucketdex.storage.paths import delta_path
 from functions.backfiller.queue import SqsPageQueue
 from functions.indexer.batch import OutOfTimeError
@@ -412,6 +412,22 @@ def test_a_failing_table_keeps_no_other_from_its_maintenance(
     with pytest.raises(AccessDeniedError):
         compactor.call(SCHEDULED)
     assert collected == ["bad", "orders"]
+
+
+def test_a_damaged_file_keeps_no_other_view_from_its_maintenance(environment: None) -> None:
+    compactor = deploy("compactor", EngineSettings(delta_rows_max=0, tier_runs=2))
+    engine = compactor.engine
+    engine.define(ORDERS)
+    for number in range(4):
+        compactor.data.put(f"orders/{number}", b'{"id": "a", "amount": 1}\n')
+        engine.apply("orders", [Event(f"orders/{number}")])
+    due = engine.debt(engine.load("orders").manifest)
+    assert {"by_amount", "records"} <= set(due)
+    damaged = engine.load("orders").manifest.views[due[0]].runs[1].files[0].path
+    compactor.index.put(damaged, b"?" * len(compactor.index.get(GetRequest(damaged)).body))
+    with pytest.raises(CorruptFileError):
+        compactor.call(SCHEDULED)
+    assert engine.debt(engine.load("orders").manifest) == due[:1]
 
 
 def custom_resource(request: str, **fields: Any) -> dict[str, Any]:
