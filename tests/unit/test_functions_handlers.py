@@ -15,17 +15,27 @@ from typing import Any
 import msgspec
 import pytest
 
+import functions.configuration
 from bucketdex.definition import TableDefinition
 from bucketdex.engine import Engine, Event, Rounds
 from bucketdex.engine import Settings as EngineSettings
 from bucketdex.errors import AccessDeniedError, CorruptFileError, TableChangedError
 from bucketdex.runtime import Runtime
-from bucketdex.storage import GetRequest, ManifestStore, open_data_store, open_index_store
+from bucketdex.storage import (
+    CountingStore,
+    GetRequest,
+    ManifestStore,
+    manifest_path,
+    open_data_store,
+    open_index_store,
+)
 from bucketdex.storage.paths import delta_path
+from bucketdex.views import BlockCache, Snapshot
 from functions.backfiller.queue import SqsPageQueue
 from functions.indexer.batch import OutOfTimeError
 from functions.indexer.events import Message
 from functions.indexer.queue import EventQueue
+from functions.indexer.routes import Routes
 from functions.maintenance_queue import MaintenanceQueue
 from tests.unit.test_functions_events import s3_record, sqs_record
 
@@ -138,8 +148,6 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
         "AWS_SECRET_ACCESS_KEY": "test",
     }.items():
         monkeypatch.setenv(name, value)
-    import functions.configuration
-
     monkeypatch.setattr(functions.configuration.deployed_tables, "__defaults__", (tables,))
     yield
     for name in ("indexer", "compactor", "registrar", "backfiller", "verifier"):
@@ -158,12 +166,27 @@ def deploy(
         "manifests": ManifestStore(index, runtime),
         "rounds": Rounds(index, runtime),
         "queues": {name: EventQueue(sqs, runtime, f"https://sqs/{name}") for name in ("events", "pages")},  # type: ignore[arg-type]
+        "routes": Routes(engine, runtime, functions.configuration.deployed_tables()),
         "queue": SqsPageQueue(sqs, "https://sqs/pages"),  # type: ignore[arg-type]
         "maintenance": MaintenanceQueue(sqs, runtime, "https://sqs/maintenance.fifo"),  # type: ignore[arg-type]
     }
     for part in replaced.keys() & vars(module).keys():
         setattr(module, part, replaced[part])
     return Deployment(sqs, index, data, engine, module)
+
+
+def sourced(prefix: str, name: str = "orders") -> TableDefinition:
+    """The table with another source."""
+    return msgspec.structs.replace(ORDERS, name=name, source=msgspec.structs.replace(ORDERS.source, prefix=prefix))
+
+
+def amounts(engine: Engine, table: str = "orders") -> dict[str, int]:
+    """What a query would find: amounts by key."""
+    manifest = engine.load(table).manifest
+    definition = TableDefinition.from_dict("orders", manifest.definition)
+    snapshot = Snapshot(engine._means.index, manifest, definition, BlockCache())
+    rows = (json.loads(entry.line) for entry in snapshot.scan("records", None, None))
+    return {row["_key"]: row["amount"] for row in rows}
 
 
 def created(key: str, *, name: str = "m", receives: int = 1, sequencer: str = "1") -> dict[str, Any]:
@@ -225,6 +248,46 @@ def test_a_poison_object_fails_its_own_message_only(environment: None, monkeypat
 
 def test_a_table_that_is_not_registered_fails_visibly(environment: None) -> None:
     assert deploy("indexer").send(created("orders/1", name="1")) == ["1"]
+
+
+def test_a_table_hears_events_of_its_old_source_until_its_successor_takes_its_place(environment: None) -> None:
+    """The bundle has the new source already; events may be older than it."""
+    index = CountingStore(open_index_store("memory://"))
+    indexer, old = deploy("indexer", index=index), sourced("")
+    indexer.engine.define(old, managed_by="Shop")
+    for key in ("bills/1", "orders/1"):
+        indexer.data.put(key, b'{"id": "a", "amount": 1}\n')
+    indexer.engine.apply("orders", [Event("bills/1"), Event("orders/1")])
+    indexer.engine.define(ORDERS, managed_by="Shop")
+    successor = indexer.engine.successor("orders")
+    assert successor is not None
+    for key in ("bills/1", "bills/2", "orders/1"):
+        indexer.data.put(key, b'{"id": "a", "amount": 22}\n')
+    assert indexer.send(*(created(key, name=key) for key in ("bills/1", "bills/2", "orders/1"))) == []
+    assert amounts(indexer.engine) == {"bills/1": 22, "bills/2": 22, "orders/1": 22}
+    assert amounts(indexer.engine, successor) == {"orders/1": 22}
+
+    index.reset()
+    indexer.module.routes.read()
+    assert not index.requests, "a further batch costs no request"
+    indexer.engine.define(old, managed_by="Shop")  # it is rolled back
+    assert (indexer.engine.successor("orders"), amounts(indexer.engine)["bills/2"]) == (None, 22)
+
+
+def test_a_table_that_cannot_be_read_fails_only_what_may_be_its_own(environment: None, tmp_path: Path) -> None:
+    bills = sourced("bills/", "bills")
+    (tmp_path / "tables.json").write_text(json.dumps({"orders": ORDERS.to_dict(), "bills": bills.to_dict()}))
+    indexer = deploy("indexer")
+    for table in (ORDERS, sourced("old/", "bills")):
+        indexer.engine.define(table)
+    for key in ("old/1", "orders/1"):
+        indexer.data.put(key, b'{"id": "a", "amount": 1}\n')
+    whole = indexer.index.get(GetRequest(manifest_path("bills"))).body
+    indexer.index.put(manifest_path("bills"), b"{")
+    assert indexer.send(created("orders/1", name="1"), created("old/1", name="2")) == ["2"]
+    indexer.index.put(manifest_path("bills"), whole)
+    assert indexer.send(created("old/1", name="2")) == []
+    assert (amounts(indexer.engine), amounts(indexer.engine, "bills")) == ({"orders/1": 1}, {"old/1": 1})
 
 
 def test_failed_messages_return_later_each_time_and_sooner_after_a_lost_race(environment: None) -> None:
