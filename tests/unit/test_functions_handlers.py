@@ -17,9 +17,9 @@ import pytest
 
 import functions.configuration
 from bucketdex.definition import TableDefinition
-from bucketdex.engine import Engine, Event, Rounds
+from bucketdex.engine import Engine, Event, Job, Rounds
 from bucketdex.engine import Settings as EngineSettings
-from bucketdex.errors import AccessDeniedError, CorruptFileError, TableChangedError
+from bucketdex.errors import AccessDeniedError, CorruptFileError, TableChangedError, TableNotFoundError
 from bucketdex.runtime import Runtime
 from bucketdex.storage import (
     CountingStore,
@@ -166,6 +166,7 @@ def deploy(
         "manifests": ManifestStore(index, runtime),
         "rounds": Rounds(index, runtime),
         "queues": {name: EventQueue(sqs, runtime, f"https://sqs/{name}") for name in ("events", "pages")},  # type: ignore[arg-type]
+        "runtime": runtime,
         "routes": Routes(engine, runtime, functions.configuration.deployed_tables()),
         "queue": SqsPageQueue(sqs, "https://sqs/pages"),  # type: ignore[arg-type]
         "maintenance": MaintenanceQueue(sqs, runtime, "https://sqs/maintenance.fifo"),  # type: ignore[arg-type]
@@ -546,6 +547,124 @@ def test_the_registrar_drops_tables_that_are_gone(environment: None, answers: li
     assert answers[-1]["Status"] == "SUCCESS", answers
     assert registrar.engine.load("old").manifest.state == "dropped"
     assert registrar.engine.load("orders").manifest.state == "live"
+
+
+class FakeBackfiller:
+    """Remembers how often it was woken."""
+
+    def __init__(self) -> None:
+        self.woken = 0
+
+    def wake(self) -> None:
+        self.woken += 1
+
+
+@dataclass
+class Stack:
+    """Deployments of tables, one after the other, as CloudFormation tells the registrar of them."""
+
+    registrar: Deployment
+    answers: list[dict[str, Any]]
+    before: tuple[TableDefinition, ...] = ()
+
+    def update(self, *tables: TableDefinition) -> str:
+        """Deploys these; a rollback is the same with the tables before."""
+        before, self.before = self.before, tables
+        self.registrar.module.tables = tables  # type: ignore[attr-defined]
+        self.registrar.call(
+            custom_resource("Update", ResourceProperties=_asked(tables), OldResourceProperties=_asked(before))
+        )
+        return str(self.answers[-1]["Status"])
+
+    @property
+    def woken(self) -> int:
+        return int(self.registrar.module.backfiller.woken)
+
+    def job(self, table: str = "orders") -> Job | None:
+        saved = self.registrar.engine.jobs.load(table)
+        return None if saved is None else saved.job
+
+
+def _asked(tables: tuple[TableDefinition, ...]) -> dict[str, Any]:
+    sources = {table.name: table.source.prefix for table in tables}
+    return {"ManagedBy": "Shop", "Tables": sorted(sources), "Sources": sources}
+
+
+@pytest.fixture
+def stack(environment: None, answers: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Stack:
+    monkeypatch.setenv("ANNOUNCED_SECONDS", "600")
+    registrar = deploy("registrar")
+    registrar.module.backfiller = FakeBackfiller()  # type: ignore[attr-defined]
+    return Stack(registrar, answers)
+
+
+def test_a_rollback_leaves_tables_alone_that_are_not_the_stacks(stack: Stack) -> None:
+    engine, data = stack.registrar.engine, stack.registrar.data
+    a, b, c, z = (sourced(f"{name}/", name) for name in "abcz")
+    assert stack.update(a) == "SUCCESS"
+    engine.define(b, managed_by="Other")
+    engine.define(z)  # by hand
+    data.put("z/1", b'{"id": "a", "amount": 1}\n')
+    engine.apply("z", [Event("z/1")])
+    assert stack.update(a, b, c, z) == "FAILED"
+    assert stack.update(a) == "SUCCESS"
+    assert (engine.load("b").manifest.managed_by, engine.load("z").manifest.managed_by) == ("Other", None)
+    assert amounts(engine, "z") == {"z/1": 1}
+    with pytest.raises(TableNotFoundError):
+        engine.load("c")
+
+
+def test_a_table_that_comes_back_gets_its_objects_back(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 4_000_000_000.0  # all objects were there before
+    monkeypatch.setattr(FakeRuntime, "now", lambda _: clock)
+    engine, data = stack.registrar.engine, stack.registrar.data
+    a, b = sourced("a/", "a"), sourced("b/", "b")
+    stack.update(a, b)
+    assert (stack.job("b"), stack.woken) == (None, 0), "a new table hears of uploads only"
+    data.put("b/1", b'{"id": "a", "amount": 1}\n')
+    engine.apply("b", [Event("b/1")])
+    stack.update(a)
+    assert stack.update(a, b) == "SUCCESS"
+    assert (amounts(engine, "b"), stack.woken) == ({}, 1)
+
+    backfiller = deploy("backfiller", engine=engine, index=stack.registrar.index)
+    sent = backfiller.sqs.sent
+    for seconds, state, pages in ((599, "paused", 0), (1, "running", 1)):
+        clock += seconds
+        left = iter(range(1, 5))
+        monkeypatch.setattr(Context, "get_remaining_time_in_millis", lambda _, left=left: next(left, 0) and 900_000)
+        backfiller.call(SCHEDULED)
+        job = stack.job("b")
+        assert job is not None and (job.state, len(sent)) == (state, pages)
+
+
+def test_a_table_whose_source_changes_is_read_once_its_uploads_are_announced(stack: Stack) -> None:
+    engine, data = stack.registrar.engine, stack.registrar.data
+    old, new = sourced("old/"), sourced("new/")
+    assert stack.update(old) == "SUCCESS"
+    for key in ("old/1", "old/2"):
+        data.put(key, b'{"id": "a", "amount": 1}\n')
+    engine.apply("orders", [Event("old/1"), Event("old/2")])
+    stack.update(new)
+    first, job = engine.successor("orders"), stack.job()
+    assert job is not None and (job.target, job.state, job.started_at) == (first, "paused", 1_000_600.0)
+
+    wider = msgspec.structs.replace(new, fields=(*new.fields, msgspec.structs.replace(new.fields[0], name="more")))
+    stack.update(wider)  # another field, announced as before
+    job = stack.job()
+    assert job is not None and (job.target, job.state) == (engine.successor("orders"), "running")
+    assert job.target != first
+
+    data.delete_many(["old/1"])  # nobody hears of it
+    for _ in range(2):  # CloudFormation may ask twice
+        stack.before = (wider,)
+        assert stack.update(old) == "SUCCESS"
+        job, live = stack.job(), engine.load("orders").manifest
+        assert live.definition == old.to_dict() and live.successor is not None
+        assert job is not None and (job.target, job.state, job.started_at) == (live.successor, "paused", 1_000_600.0)
+    engine.jobs.resume("orders")
+    engine.build_successor("orders")
+    assert amounts(engine) == {"old/2": 1}, "what was missed meanwhile is made good"
 
 
 def test_deleting_the_stack_leaves_the_index(environment: None, answers: list[dict[str, Any]]) -> None:
