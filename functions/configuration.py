@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,9 +31,3 @@ def deployed_tables(path: Path = TABLES) -> tuple[TableDefinition, ...]:
     """The definitions that this bundle was built with."""
     documents = json.loads(path.read_bytes())
     return tuple(TableDefinition.from_dict(name, document, origin=path.name) for name, document in documents.items())
-
-
-def router(tables: Iterable[TableDefinition]) -> Callable[[str], str | None]:
-    """A function that names the table which claims a key, if any; no two tables claim one."""
-    known = tuple(tables)
-    return lambda key: next((table.name for table in known if table.match(key) is not None), None)

@@ -21,7 +21,7 @@ from bucketdex.storage import backfills_prefix, round_path
 from infra.alarms import Alarms
 from infra.bundle import LAMBDA_ARM64, Target, build
 from infra.functions import function, grant_data, grant_index, grant_list, grant_put
-from infra.notifications import announce, has_tags
+from infra.notifications import announce, announced, has_tags
 from infra.queues import EVENT_MAX_RECEIVE_COUNT, dead_letter_queue, work_queue
 
 KEEP_NOTIFICATIONS_OF_OTHERS = "@aws-cdk/aws-s3:keepNotificationInImportedBucket"
@@ -62,6 +62,8 @@ class BucketIndex(Construct):
     """
 
     target: ClassVar[Target] = LAMBDA_ARM64
+    # From the registrar's turn on: seconds until the notifications are wired, usually five minutes more for S3.
+    announced_within: ClassVar[cdk.Duration] = cdk.Duration.minutes(10)
 
     data_bucket: s3.IBucket
     index_bucket: s3.IBucket
@@ -137,6 +139,8 @@ class BucketIndex(Construct):
                 report_batch_item_failures=True,
             )
         )
+        # What the registrar refuses reaches no indexer, and each finds what was in force before its own definitions.
+        indexer.node.add_dependency(registration)
         compactor = self._compactor(maintenance)
         verifier = None
         if verify_schedule is not None:
@@ -147,7 +151,9 @@ class BucketIndex(Construct):
         self.topic.add_subscription(
             sns_subscriptions.SqsSubscription(queue, raw_message_delivery=True, dead_letter_queue=undelivered)
         )
-        announce(self.data_bucket, self.topic, self._bundle.tables, after=registration)
+        # Without all of these an event would be discarded, or meet an indexer that doesn't know its table.
+        hearing = (registration, indexer, self.topic, queue, undelivered)
+        announce(self.data_bucket, self.topic, self._bundle.tables, after=hearing)
         self.outputs = {
             "DataBucketName": self.data_bucket.bucket_name,
             "IndexBucketName": self.index_bucket.bucket_name,
@@ -284,6 +290,7 @@ class BucketIndex(Construct):
             REGISTRAR_TIMEOUT,
             MAINTENANCE_QUEUE_URL=maintenance.queue_url,
             BACKFILLER_NAME=backfiller.function_name,
+            ANNOUNCED_SECONDS=str(self.announced_within.to_seconds()),
         )
         grant_index(self.index_bucket, registrar, write=True)
         maintenance.grant_send_messages(registrar)
@@ -298,6 +305,7 @@ class BucketIndex(Construct):
                 "ManagedBy": cdk.Stack.of(self).stack_name,
                 "Bundle": self._bundle.hash,
                 "Tables": sorted(table.name for table in self._bundle.tables),
+                "Sources": {table.name: announced(table) for table in self._bundle.tables},
             },
         )
 

@@ -19,6 +19,7 @@ class LocalBucketIndex(BucketIndex):
     """A `BucketIndex` whose bundles hold this interpreter's wheels: the emulator runs functions with it."""
 
     target: ClassVar[Target] = this_machine()
+    announced_within: ClassVar[cdk.Duration] = cdk.Duration.seconds(0)  # the emulator announces at once
 
 
 if __name__ == "__main__":

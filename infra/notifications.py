@@ -51,13 +51,21 @@ def subscriptions(tables: Iterable[TableDefinition]) -> list[tuple[s3.EventType,
     return [(event, "") for event in dict.fromkeys(event for event, _ in pairs)]
 
 
+def announced(table: TableDefinition) -> str:
+    """What a table needs to be announced; while that stays the same, it misses no event."""
+    keys = table.source.key or table.source.prefix or ""
+    return f"{keys} and tags" if has_tags(table) else keys
+
+
 def has_tags(table: TableDefinition) -> bool:
     """Whether a field of the table comes from the objects' tags."""
     return any(field.source == "tag" for field in table.fields)
 
 
-def announce(bucket: s3.IBucket, topic: sns.ITopic, tables: Iterable[TableDefinition], *, after: IDependable) -> None:
-    """Makes the bucket send the tables' events to the topic, once `after` is deployed.
+def announce(
+    bucket: s3.IBucket, topic: sns.ITopic, tables: Iterable[TableDefinition], *, after: Iterable[IDependable]
+) -> None:
+    """Makes the bucket send the tables' events to the topic, once all of `after` is deployed.
 
     Through CDK's notification resource for every bucket, ours or imported: it merges instead of replacing what
     others have set.
@@ -68,7 +76,7 @@ def announce(bucket: s3.IBucket, topic: sns.ITopic, tables: Iterable[TableDefini
         bucket.add_event_notification(event, destination, *filters)
     resource: IConstruct | None = bucket.node.try_find_child("Notifications")
     if resource is not None:
-        resource.node.add_dependency(after)
+        resource.node.add_dependency(*after)
 
 
 def _plain(prefix: str) -> str:

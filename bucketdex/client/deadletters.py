@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
-HOLD_SECONDS = 60  # how long a message hides from others, should this process die before it gives it back
+# How long a message hides from others, should this process die before it gives it back: at first, and in a queue that
+# takes longer to look through, up to what SQS takes.
+HOLD_SECONDS = 60
+HOLD_SECONDS_MAX = 43_200
 WAIT_SECONDS = 1  # any wait makes SQS ask all of its servers, so that an empty answer means an empty queue
 
 
@@ -154,14 +157,16 @@ class DeadLetters:
 
         Guarantee: nothing is lost. A crash between the two leaves a message in both queues: an event is only a hint, so
         one that comes twice changes nothing. A FIFO message keeps its group; sent twice within five minutes, it comes
-        once. What arrives meanwhile is sent too; what fails once more meanwhile is left.
+        once. What arrives meanwhile is sent too; what fails once more meanwhile is left. BucketdexError, with nothing
+        sent, where the stack doesn't say where a queue is.
         Cost: three requests for each ten messages.
         """
         sent: set[str] = set()
+        targets = {name: self._alive(name) for name in self._chosen(queue)}
 
         def send(name: str, messages: list[MessageTypeDef], moved: Moved) -> list[MessageTypeDef]:
             accepted: list[MessageTypeDef] = []
-            target = self._outputs[SOURCES[name].alive]
+            target = targets[name]
             for some in packed(messages):
                 entries = [again(number, message, target) for number, message in enumerate(some)]
                 with asking_aws(f"messages of {name} could not be sent again"):
@@ -230,6 +235,12 @@ class DeadLetters:
     def _dead(self, name: str) -> str:
         return self._outputs[SOURCES[name].dead]
 
+    def _alive(self, name: str) -> str:
+        output = SOURCES[name].alive
+        if output not in self._outputs:
+            raise BucketdexError(f"the stack has no output {output}, where messages of {name} go: deploy it again")
+        return self._outputs[output]
+
     def _chosen(self, queue: str | None) -> list[str]:
         if queue is None:
             return self.queues
@@ -244,21 +255,32 @@ class _Held:
     def __init__(self, sqs: SQSClient, url: str, name: str) -> None:
         self._sqs, self._url, self._name = sqs, url, name
         self._receipts: dict[str, str] = {}  # by message id, of all that were ever received; "" once deleted
+        self._holds: dict[str, int] = {}  # by message id: for how many seconds it was last hidden
+        self._hold_seconds = HOLD_SECONDS
 
     def batches(self) -> Iterator[list[MessageTypeDef]]:
-        """Batches of messages, each message once, until none is left, or all have come round again."""
+        """Batches of messages, each message once, until the queue hands out none.
+
+        Those that come round before all are seen are held again, for twice as long as the last time: in the end a hold
+        outlasts the queue, and each message was received a few times.
+        """
         while True:
             with asking_aws(f"dead letter queue {self._name} could not be read"):
                 answer = self._sqs.receive_message(
-                    QueueUrl=self._url, MaxNumberOfMessages=ENTRIES_MAX, VisibilityTimeout=HOLD_SECONDS,
+                    QueueUrl=self._url, MaxNumberOfMessages=ENTRIES_MAX, VisibilityTimeout=self._hold_seconds,
                     WaitTimeSeconds=WAIT_SECONDS, AttributeNames=["All"], MessageAttributeNames=["All"],
                 )  # fmt: skip
             received = answer.get("Messages", [])
             new = [message for message in received if message["MessageId"] not in self._receipts]
             self._receipts.update((message["MessageId"], message["ReceiptHandle"]) for message in received)
-            if not new:
+            came_round = any(self._holds.get(message["MessageId"]) == self._hold_seconds for message in received)
+            self._holds.update((message["MessageId"], self._hold_seconds) for message in received)
+            if new:
+                yield new
+            if not received or (came_round and self._hold_seconds >= HOLD_SECONDS_MAX):
                 return
-            yield new
+            if came_round:
+                self._hold_seconds = min(2 * self._hold_seconds, HOLD_SECONDS_MAX)
 
     def delete(self, messages: list[MessageTypeDef]) -> int:
         """Deletes them; how many are still there."""
@@ -275,7 +297,7 @@ class _Held:
         return len(answer.get("Failed", []))
 
     def give_back(self) -> None:
-        """Makes visible again what wasn't deleted; by itself it would be in a minute. A request for each ten."""
+        """Makes visible again what wasn't deleted; by itself it would be when its hold ends. A request for each ten."""
         receipts = iter([receipt for receipt in self._receipts.values() if receipt])
         while some := list(islice(receipts, ENTRIES_MAX)):
             entries: Any = [

@@ -13,6 +13,7 @@ from bucketdex.engine import Engine
 from bucketdex.runtime import system_runtime
 from bucketdex.storage import open_data_store, open_index_store
 from functions.backfiller.queue import SqsPageQueue
+from functions.backfills import resume_due
 from functions.configuration import from_environment
 from functions.observability import logger, metrics, tracer
 
@@ -29,7 +30,8 @@ class Settings(msgspec.Struct, frozen=True):
 
 settings = from_environment(Settings)
 index, data = open_index_store(f"s3://{settings.index_bucket}"), open_data_store(f"s3://{settings.data_bucket}")
-engine = Engine(index, data, system_runtime())  # it lists data, and reads none
+runtime = system_runtime()
+engine = Engine(index, data, runtime)  # it lists data, and reads none
 queue = SqsPageQueue(boto3.client("sqs"), settings.backfill_queue_url)
 
 
@@ -37,10 +39,12 @@ queue = SqsPageQueue(boto3.client("sqs"), settings.backfill_queue_url)
 @metrics.log_metrics
 @tracer.capture_lambda_handler(capture_response=False)
 def handler(event: dict[str, Any], context: LambdaContext) -> None:
-    """Goes on with every running job until there is no more to do now, or a minute before its time runs out.
+    """Goes on with every running job until there is no more to do now, or a minute before its time runs out. Those that
+    a deployment put off begin when they are due.
 
     It never invokes itself: the schedule goes on.
     """
+    resume_due(engine.jobs, runtime.now())
     jobs = engine.continue_backfills(queue, in_time=lambda: context.get_remaining_time_in_millis() > MARGIN_MS)
     for job in jobs:
         level = logger.warning if job.error else logger.info

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from typing import TypeVar
 
 from bucketdex.engine import Engine
 from bucketdex.errors import CommitGaveUpError, TableNotFoundError
 from functions.observability import logger
+
+T = TypeVar("T")
 
 
 def compact(engine: Engine, table: str, view: str, *, time_left: Callable[[], bool]) -> int:
@@ -30,31 +33,35 @@ def maintain(engine: Engine, table: str, *, time_left: Callable[[], bool]) -> in
     """Deletes what is past its grace period and compacts the views over their bounds, of the table and of its
     successor; how many steps landed.
 
-    Deleting comes first: it takes seconds, and no view's size or failure keeps it from its turn. Stops before the next
-    view when time runs out: the schedule comes round again.
+    Deleting comes first: it takes seconds, and no view's size or failure keeps it from its turn. No failing view keeps
+    another from its own; the first error follows them. Stops before the next view when time runs out: the schedule
+    comes round again.
     """
-    steps = 0
     manifests = engine.manifests(table)
-    for manifest in manifests:
+    due = [(manifest.table, view) for manifest in manifests for view in engine.debt(manifest)]
+
+    def collect_or_compact(work: tuple[str, str | None]) -> int:
+        name, view = work
+        if view is not None:
+            return compact(engine, name, view, time_left=time_left) if time_left() else 0
         with suppress(TableNotFoundError):  # of a successor
-            engine.collect(manifest.table)
-    for manifest in manifests:
-        for view in engine.debt(manifest):
-            if not time_left():
-                return steps
-            steps += compact(engine, manifest.table, view, time_left=time_left)
-    return steps
+            engine.collect(name)
+        return 0
+
+    return for_each([*((manifest.table, None) for manifest in manifests), *due], collect_or_compact)
 
 
-def for_each(tables: Iterable[str], work: Callable[[str], int]) -> int:
-    """The sum of the work on all tables. A failing table keeps no other from its turn; the first error follows them."""
+def for_each(items: Iterable[T], work: Callable[[T], int]) -> int:
+    """The sum of the work on all tables, or views. What fails keeps no other from its turn; the first error follows
+    them.
+    """
     total = 0
     first: Exception | None = None
-    for table in tables:
+    for item in items:
         try:
-            total += work(table)
+            total += work(item)
         except Exception as error:
-            logger.exception("maintenance failed", table=table)
+            logger.exception("maintenance failed", of=item)
             first = first or error
     if first is not None:
         raise first

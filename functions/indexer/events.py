@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
@@ -12,17 +11,17 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from bucketdex.engine import Event
 from bucketdex.engine.events import EventKind
+from bucketdex.errors import BucketdexError
+from functions.indexer.routes import Route
 from functions.pages import PAGE, read_page
 
 TEST_EVENT = "s3:TestEvent"
-
-Route = Callable[[str], str | None]
 
 
 class Message(NamedTuple):
     """One queue message: what it asks to look at, as (table, event), and how often and how late it was received.
 
-    error: why it cannot be understood, if so; it then has no events. is_page: whether a backfill sent it.
+    error: why it cannot be understood or routed, if so; it then has no events. is_page: whether a backfill sent it.
     """
 
     id: str
@@ -42,7 +41,7 @@ class Message(NamedTuple):
 def read_message(record: SQSRecord, route: Route) -> Message:
     """The message of a queue record. Keys that no table claims, and S3's test event, leave it without events.
 
-    `route` names the table that claims a key.
+    `route` names the tables that claim a key.
     """
     attributes = record.attributes
     sent_ms = int(attributes.sent_timestamp or 0)
@@ -56,10 +55,9 @@ def read_message(record: SQSRecord, route: Route) -> Message:
             events = [Event(key, "other", size=size) for key, size in keys]
             return message._replace(events=tuple((table, event) for event in events), is_page=True)
         events = [_event(changed) for changed in _records(body)]
-    except (ValueError, KeyError, TypeError) as error:
+        return message._replace(events=tuple((table, event) for event in events for table in route(event.key)))
+    except (ValueError, KeyError, TypeError, BucketdexError) as error:
         return message._replace(error=error)
-    routed = ((route(event.key), event) for event in events)
-    return message._replace(events=tuple((table, event) for table, event in routed if table is not None))
 
 
 def _records(body: Any) -> list[S3EventRecord]:

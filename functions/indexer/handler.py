@@ -12,11 +12,12 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from bucketdex.engine import Engine
 from bucketdex.runtime import system_runtime
 from bucketdex.storage import open_data_store, open_index_store
-from functions.configuration import deployed_tables, from_environment, router
+from functions.configuration import deployed_tables, from_environment
 from functions.indexer.batch import Batch
 from functions.indexer.events import read_message
 from functions.indexer.queue import EventQueue
 from functions.indexer.report import report
+from functions.indexer.routes import Routes
 from functions.maintenance_queue import MaintenanceQueue
 from functions.observability import logger, metrics, tracer
 
@@ -32,9 +33,9 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 settings = from_environment(Settings)
-route = router(deployed_tables())
 index, data = open_index_store(f"s3://{settings.index_bucket}"), open_data_store(f"s3://{settings.data_bucket}")
 engine = Engine(index, data, system_runtime())
+routes = Routes(engine, system_runtime(), deployed_tables())
 sqs = boto3.client("sqs")
 queues = {
     url.rpartition("/")[2]: EventQueue(sqs, system_runtime(), url)
@@ -50,6 +51,7 @@ maintenance = MaintenanceQueue(sqs, system_runtime(), settings.maintenance_queue
 def handler(event: SQSEvent, context: LambdaContext) -> dict[str, list[dict[str, str]]]:
     """Indexes what the messages name and reports those that failed, and only those, for another try."""
     records = list(event.records)
+    route = routes.read()
     messages = [read_message(record, route) for record in records]
     queue = queues[records[0].event_source_arn.rpartition(":")[2]]  # Lambda mixes no queues in a batch
     budget_ms = context.get_remaining_time_in_millis()

@@ -1,48 +1,14 @@
-"""What a deployment asks for, and the answer that CloudFormation waits for."""
+"""The answer that CloudFormation waits for."""
 
 from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Iterable
 
 from aws_lambda_powertools.utilities.data_classes import CloudFormationCustomResourceEvent
 
-from bucketdex.definition import TableDefinition
-from bucketdex.engine import Engine
-from functions.backfills import Backfiller
-from functions.maintenance_queue import MaintenanceQueue
-
 RESPONSE_TIMEOUT_S = 30
 REASON_MAX = 1000  # CloudFormation takes 4 KiB in all
-
-
-def register(
-    engine: Engine,
-    maintenance: MaintenanceQueue,
-    backfiller: Backfiller,
-    tables: Iterable[TableDefinition],
-    event: CloudFormationCustomResourceEvent,
-) -> None:
-    """Commits every definition, has what it changed built (views from rows, successors by a backfill), and drops the
-    tables that are gone from the deployment.
-
-    Nothing happens on deletion: the index stays as readable as its bucket.
-    """
-    if event.request_type == "Delete":
-        return
-    managed_by = event.resource_properties["ManagedBy"]
-    names = set()
-    building = False
-    for table in tables:
-        engine.define(table, managed_by=managed_by)
-        maintenance.ask(engine, table.name)
-        building = engine.follow_successor(table.name) is not None or building
-        names.add(table.name)
-    for name in sorted(set(event.old_resource_properties.get("Tables", ())) - names):
-        engine.drop_table(name, managed_by=managed_by)
-    if building:
-        backfiller.wake()
 
 
 def respond(event: CloudFormationCustomResourceEvent, error: Exception | None) -> None:

@@ -14,7 +14,8 @@ from functions.backfills import Backfiller
 from functions.configuration import deployed_tables, from_environment
 from functions.maintenance_queue import MaintenanceQueue
 from functions.observability import logger, tracer
-from functions.registrar.custom_resource import register, respond
+from functions.registrar.custom_resource import respond
+from functions.registrar.registration import Registrar
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -23,13 +24,15 @@ class Settings(msgspec.Struct, frozen=True):
     index_bucket: str
     maintenance_queue_url: str
     backfiller_name: str
+    announced_seconds: float = 0.0
 
 
 settings = from_environment(Settings)
 tables = deployed_tables()
 index = open_index_store(f"s3://{settings.index_bucket}")
-engine = Engine(index, index, system_runtime())  # it never reads data
-maintenance = MaintenanceQueue(boto3.client("sqs"), system_runtime(), settings.maintenance_queue_url)
+runtime = system_runtime()
+engine = Engine(index, index, runtime)  # it never reads data
+maintenance = MaintenanceQueue(boto3.client("sqs"), runtime, settings.maintenance_queue_url)
 backfiller = Backfiller(boto3.client("lambda"), settings.backfiller_name)
 
 
@@ -40,7 +43,8 @@ def handler(event: CloudFormationCustomResourceEvent, context: LambdaContext) ->
     """Registers the tables and answers CloudFormation, whatever happens: without an answer it waits for an hour."""
     failure: Exception | None = None
     try:
-        register(engine, maintenance, backfiller, tables, event)
+        registrar = Registrar(engine, runtime, maintenance, backfiller, settings.announced_seconds)
+        registrar.register(tables, event)
     except Exception as error:
         logger.exception("registration failed")
         failure = error

@@ -311,6 +311,56 @@ def test_tables_are_registered_before_the_notifications_are_wired(template: dict
     assert registration in notifications["DependsOn"]
 
 
+def closure(template: dict[str, Any], name: str) -> set[str]:
+    """Everything that is deployed before a resource: what it depends on, by name or by a reference, and so on."""
+    found: set[str] = set()
+    left = [name]
+    while left:
+        item = template["Resources"][left.pop()]
+        named = item.get("DependsOn", [])
+        text = json.dumps(item.get("Properties", {}))
+        needed = {*([named] if isinstance(named, str) else named)}
+        needed |= {other for other in template["Resources"] if f'"{other}"' in text}
+        left += needed - found
+        found |= needed
+    return found
+
+
+def test_the_notifications_are_wired_once_every_event_is_heard(template: dict[str, Any]) -> None:
+    """Without a subscription SNS discards what it gets; an indexer of before doesn't know the tables."""
+    before = closure(template, one(template, "Custom::S3BucketNotifications", "DataBucket")[0])
+    events, undelivered = queue(template, "EventQueue")[0], queue(template, "UndeliveredEvents")[0]
+    assert set(of_type(template, "AWS::SNS::Subscription")) <= before
+    for name in (events, undelivered):
+        (policy,) = (
+            policy
+            for policy, item in of_type(template, "AWS::SQS::QueuePolicy").items()
+            if item["Properties"]["Queues"] == [{"Ref": name}]
+        )
+        assert policy in before, "SNS may send to it"
+    sources = of_type(template, "AWS::Lambda::EventSourceMapping")
+    (source,) = (name for name in sources if events in json.dumps(sources[name]["Properties"]["EventSourceArn"]))
+    indexer = sources[source]["Properties"]["FunctionName"]["Ref"]
+    assert {source, indexer} <= before
+    assert {name for name in of_type(template, "AWS::IAM::Policy") if "IndexerRole" in name} <= before
+
+
+def test_tables_are_registered_before_the_indexer_hears_of_them(template: dict[str, Any]) -> None:
+    registration, resource = one(template, "AWS::CloudFormation::CustomResource", "Tables")
+    (indexer,) = (
+        name
+        for name, item in of_type(template, "AWS::Lambda::Function").items()
+        if item["Properties"].get("Handler") == "functions.indexer.handler.handler"
+    )
+    assert registration in closure(template, indexer)
+    assert resource["Properties"]["Sources"] == {
+        "events": "logs/day={day}/{name}",
+        "orders": "orders/",
+        "photos": "photos/ and tags",
+    }
+    assert int(function(template, "registrar")["Environment"]["Variables"]["ANNOUNCED_SECONDS"]) >= 300, "S3's minutes"
+
+
 def test_a_changed_definition_registers_again(synth: Synth, tmp_path: Path) -> None:
     from tests.infra.conftest import write_tables
 

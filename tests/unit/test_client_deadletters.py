@@ -190,10 +190,20 @@ def test_listing_leaves_everything_visible(sqs: Queues, letters: DeadLetters) ->
         letters.letters("event")
 
 
+def test_a_queue_that_takes_longer_than_a_hold_is_looked_through(sqs: Queues, letters: DeadLetters) -> None:
+    ids = [sqs.add(DEAD["events"], event(f"orders/{number}")) for number in range(2_000)]  # each ten take a second
+    assert {letter.id for letter in letters.letters("events")} == set(ids)
+    assert max(message.receives for message in sqs.queues[DEAD["events"]]) <= 4
+    assert not any(message.hidden_until > sqs.clock for message in sqs.queues[DEAD["events"]])
+    moved = letters.redrive("events", ids=[ids[-1], "gone"])
+    assert (moved.done, moved.missing) == (1, ["gone"])
+
+
 def test_listing_ends_when_messages_come_round_again(
     sqs: Queues, letters: DeadLetters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deadletters, "HOLD_SECONDS", 2)  # each receive takes a second
+    monkeypatch.setattr(deadletters, "HOLD_SECONDS", 2)
+    monkeypatch.setattr(deadletters, "HOLD_SECONDS_MAX", 4)  # each receive takes a second
     for number in range(60):
         sqs.add(DEAD["events"], event(f"orders/{number}"))
     found = [letter.id for letter in letters.letters("events")]
@@ -302,6 +312,16 @@ def test_a_crash_anywhere_loses_nothing(data: st.DataObject) -> None:
     assert not any(sqs.queues[url] for url in DEAD.values())
     assert set(sqs.bodies(EVENTS)) | set(sqs.bodies(OUTPUTS["MaintenanceQueueUrl"])) == bodies
     assert len(sqs.bodies(OUTPUTS["MaintenanceQueueUrl"])) == sum(body[0] == "m" for body in bodies), "once each"
+
+
+def test_nothing_is_sent_where_the_stack_does_not_say_where_to(sqs: Queues) -> None:
+    outputs = {name: value for name, value in OUTPUTS.items() if name != "EventQueueUrl"}
+    sqs.add(DEAD["events"], event("orders/1"))
+    sqs.add(DEAD["backfill"], "page")
+    letters = DeadLetters(outputs, sqs)  # type: ignore[arg-type]
+    with pytest.raises(BucketdexError, match="no output EventQueueUrl"):
+        letters.redrive()
+    assert (len(letters.letters()), letters.redrive("backfill").done) == (2, 1)
 
 
 def test_a_stack_that_says_nothing_of_its_queues(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bucketdex.engine import Event
+from bucketdex.errors import ThrottledError
 from functions.indexer.events import Message, read_message
 
 
@@ -37,7 +38,7 @@ def sqs_record(body: Any, *, receives: int = 1, name: str = "m") -> dict[str, An
 
 
 def read(body: Any, **options: Any) -> Message:
-    return read_message(SQSRecord(sqs_record(body, **options)), lambda key: None if "/" not in key else "orders")
+    return read_message(SQSRecord(sqs_record(body, **options)), lambda key: [] if "/" not in key else ["orders"])
 
 
 @pytest.mark.parametrize(
@@ -88,6 +89,20 @@ def test_the_test_event_of_s3_is_ignored() -> None:
 def test_keys_that_no_table_claims_are_left_out() -> None:
     records = [s3_record("ObjectCreated:Put", "stray"), s3_record("ObjectCreated:Put", "o/1")]
     assert [event.key for _, event in read({"Records": records}).events] == ["o/1"]
+
+
+def test_a_key_may_be_for_two_tables_and_where_that_is_unknown_the_message_fails() -> None:
+    def route(key: str) -> list[str]:
+        if key == "unknown":
+            raise ThrottledError("503: the manifest")
+        return ["orders", "moved"]
+
+    first, second = (
+        read_message(SQSRecord(sqs_record({"Records": [s3_record("ObjectCreated:Put", key)]})), route)
+        for key in ("o/1", "unknown")
+    )
+    assert [(table, event.key) for table, event in first.events] == [("orders", "o/1"), ("moved", "o/1")]
+    assert (second.events, type(second.error)) == ((), ThrottledError)
 
 
 @pytest.mark.parametrize("body", ["", "{", "[]", "7", "{}", '{"Records": [{}]}', '{"Records": 3}', '{"Records": [7]}'])

@@ -15,17 +15,27 @@ from typing import Any
 import msgspec
 import pytest
 
+import functions.configuration
 from bucketdex.definition import TableDefinition
-from bucketdex.engine import Engine, Event, Rounds
+from bucketdex.engine import Engine, Event, Job, Rounds
 from bucketdex.engine import Settings as EngineSettings
-from bucketdex.errors import AccessDeniedError, TableChangedError
+from bucketdex.errors import AccessDeniedError, CorruptFileError, TableChangedError, TableNotFoundError
 from bucketdex.runtime import Runtime
-from bucketdex.storage import ManifestStore, open_data_store, open_index_store
+from bucketdex.storage import (
+    CountingStore,
+    GetRequest,
+    ManifestStore,
+    manifest_path,
+    open_data_store,
+    open_index_store,
+)
 from bucketdex.storage.paths import delta_path
+from bucketdex.views import BlockCache, Snapshot
 from functions.backfiller.queue import SqsPageQueue
 from functions.indexer.batch import OutOfTimeError
 from functions.indexer.events import Message
 from functions.indexer.queue import EventQueue
+from functions.indexer.routes import Routes
 from functions.maintenance_queue import MaintenanceQueue
 from tests.unit.test_functions_events import s3_record, sqs_record
 
@@ -138,8 +148,6 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
         "AWS_SECRET_ACCESS_KEY": "test",
     }.items():
         monkeypatch.setenv(name, value)
-    import functions.configuration
-
     monkeypatch.setattr(functions.configuration.deployed_tables, "__defaults__", (tables,))
     yield
     for name in ("indexer", "compactor", "registrar", "backfiller", "verifier"):
@@ -158,12 +166,28 @@ def deploy(
         "manifests": ManifestStore(index, runtime),
         "rounds": Rounds(index, runtime),
         "queues": {name: EventQueue(sqs, runtime, f"https://sqs/{name}") for name in ("events", "pages")},  # type: ignore[arg-type]
+        "runtime": runtime,
+        "routes": Routes(engine, runtime, functions.configuration.deployed_tables()),
         "queue": SqsPageQueue(sqs, "https://sqs/pages"),  # type: ignore[arg-type]
         "maintenance": MaintenanceQueue(sqs, runtime, "https://sqs/maintenance.fifo"),  # type: ignore[arg-type]
     }
     for part in replaced.keys() & vars(module).keys():
         setattr(module, part, replaced[part])
     return Deployment(sqs, index, data, engine, module)
+
+
+def sourced(prefix: str, name: str = "orders") -> TableDefinition:
+    """The table with another source."""
+    return msgspec.structs.replace(ORDERS, name=name, source=msgspec.structs.replace(ORDERS.source, prefix=prefix))
+
+
+def amounts(engine: Engine, table: str = "orders") -> dict[str, int]:
+    """What a query would find: amounts by key."""
+    manifest = engine.load(table).manifest
+    definition = TableDefinition.from_dict("orders", manifest.definition)
+    snapshot = Snapshot(engine._means.index, manifest, definition, BlockCache())
+    rows = (json.loads(entry.line) for entry in snapshot.scan("records", None, None))
+    return {row["_key"]: row["amount"] for row in rows}
 
 
 def created(key: str, *, name: str = "m", receives: int = 1, sequencer: str = "1") -> dict[str, Any]:
@@ -225,6 +249,46 @@ def test_a_poison_object_fails_its_own_message_only(environment: None, monkeypat
 
 def test_a_table_that_is_not_registered_fails_visibly(environment: None) -> None:
     assert deploy("indexer").send(created("orders/1", name="1")) == ["1"]
+
+
+def test_a_table_hears_events_of_its_old_source_until_its_successor_takes_its_place(environment: None) -> None:
+    """The bundle has the new source already; events may be older than it."""
+    index = CountingStore(open_index_store("memory://"))
+    indexer, old = deploy("indexer", index=index), sourced("")
+    indexer.engine.define(old, managed_by="Shop")
+    for key in ("bills/1", "orders/1"):
+        indexer.data.put(key, b'{"id": "a", "amount": 1}\n')
+    indexer.engine.apply("orders", [Event("bills/1"), Event("orders/1")])
+    indexer.engine.define(ORDERS, managed_by="Shop")
+    successor = indexer.engine.successor("orders")
+    assert successor is not None
+    for key in ("bills/1", "bills/2", "orders/1"):
+        indexer.data.put(key, b'{"id": "a", "amount": 22}\n')
+    assert indexer.send(*(created(key, name=key) for key in ("bills/1", "bills/2", "orders/1"))) == []
+    assert amounts(indexer.engine) == {"bills/1": 22, "bills/2": 22, "orders/1": 22}
+    assert amounts(indexer.engine, successor) == {"orders/1": 22}
+
+    index.reset()
+    indexer.module.routes.read()
+    assert not index.requests, "a further batch costs no request"
+    indexer.engine.define(old, managed_by="Shop")  # it is rolled back
+    assert (indexer.engine.successor("orders"), amounts(indexer.engine)["bills/2"]) == (None, 22)
+
+
+def test_a_table_that_cannot_be_read_fails_only_what_may_be_its_own(environment: None, tmp_path: Path) -> None:
+    bills = sourced("bills/", "bills")
+    (tmp_path / "tables.json").write_text(json.dumps({"orders": ORDERS.to_dict(), "bills": bills.to_dict()}))
+    indexer = deploy("indexer")
+    for table in (ORDERS, sourced("old/", "bills")):
+        indexer.engine.define(table)
+    for key in ("old/1", "orders/1"):
+        indexer.data.put(key, b'{"id": "a", "amount": 1}\n')
+    whole = indexer.index.get(GetRequest(manifest_path("bills"))).body
+    indexer.index.put(manifest_path("bills"), b"{")
+    assert indexer.send(created("orders/1", name="1"), created("old/1", name="2")) == ["2"]
+    indexer.index.put(manifest_path("bills"), whole)
+    assert indexer.send(created("old/1", name="2")) == []
+    assert (amounts(indexer.engine), amounts(indexer.engine, "bills")) == ({"orders/1": 1}, {"old/1": 1})
 
 
 def test_failed_messages_return_later_each_time_and_sooner_after_a_lost_race(environment: None) -> None:
@@ -414,6 +478,22 @@ def test_a_failing_table_keeps_no_other_from_its_maintenance(
     assert collected == ["bad", "orders"]
 
 
+def test_a_damaged_file_keeps_no_other_view_from_its_maintenance(environment: None) -> None:
+    compactor = deploy("compactor", EngineSettings(delta_rows_max=0, tier_runs=2))
+    engine = compactor.engine
+    engine.define(ORDERS)
+    for number in range(4):
+        compactor.data.put(f"orders/{number}", b'{"id": "a", "amount": 1}\n')
+        engine.apply("orders", [Event(f"orders/{number}")])
+    due = engine.debt(engine.load("orders").manifest)
+    assert {"by_amount", "records"} <= set(due)
+    damaged = engine.load("orders").manifest.views[due[0]].runs[1].files[0].path
+    compactor.index.put(damaged, b"?" * len(compactor.index.get(GetRequest(damaged)).body))
+    with pytest.raises(CorruptFileError):
+        compactor.call(SCHEDULED)
+    assert engine.debt(engine.load("orders").manifest) == due[:1]
+
+
 def custom_resource(request: str, **fields: Any) -> dict[str, Any]:
     return {
         "RequestType": request,
@@ -467,6 +547,124 @@ def test_the_registrar_drops_tables_that_are_gone(environment: None, answers: li
     assert answers[-1]["Status"] == "SUCCESS", answers
     assert registrar.engine.load("old").manifest.state == "dropped"
     assert registrar.engine.load("orders").manifest.state == "live"
+
+
+class FakeBackfiller:
+    """Remembers how often it was woken."""
+
+    def __init__(self) -> None:
+        self.woken = 0
+
+    def wake(self) -> None:
+        self.woken += 1
+
+
+@dataclass
+class Stack:
+    """Deployments of tables, one after the other, as CloudFormation tells the registrar of them."""
+
+    registrar: Deployment
+    answers: list[dict[str, Any]]
+    before: tuple[TableDefinition, ...] = ()
+
+    def update(self, *tables: TableDefinition) -> str:
+        """Deploys these; a rollback is the same with the tables before."""
+        before, self.before = self.before, tables
+        self.registrar.module.tables = tables  # type: ignore[attr-defined]
+        self.registrar.call(
+            custom_resource("Update", ResourceProperties=_asked(tables), OldResourceProperties=_asked(before))
+        )
+        return str(self.answers[-1]["Status"])
+
+    @property
+    def woken(self) -> int:
+        return int(self.registrar.module.backfiller.woken)
+
+    def job(self, table: str = "orders") -> Job | None:
+        saved = self.registrar.engine.jobs.load(table)
+        return None if saved is None else saved.job
+
+
+def _asked(tables: tuple[TableDefinition, ...]) -> dict[str, Any]:
+    sources = {table.name: table.source.prefix for table in tables}
+    return {"ManagedBy": "Shop", "Tables": sorted(sources), "Sources": sources}
+
+
+@pytest.fixture
+def stack(environment: None, answers: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Stack:
+    monkeypatch.setenv("ANNOUNCED_SECONDS", "600")
+    registrar = deploy("registrar")
+    registrar.module.backfiller = FakeBackfiller()  # type: ignore[attr-defined]
+    return Stack(registrar, answers)
+
+
+def test_a_rollback_leaves_tables_alone_that_are_not_the_stacks(stack: Stack) -> None:
+    engine, data = stack.registrar.engine, stack.registrar.data
+    a, b, c, z = (sourced(f"{name}/", name) for name in "abcz")
+    assert stack.update(a) == "SUCCESS"
+    engine.define(b, managed_by="Other")
+    engine.define(z)  # by hand
+    data.put("z/1", b'{"id": "a", "amount": 1}\n')
+    engine.apply("z", [Event("z/1")])
+    assert stack.update(a, b, c, z) == "FAILED"
+    assert stack.update(a) == "SUCCESS"
+    assert (engine.load("b").manifest.managed_by, engine.load("z").manifest.managed_by) == ("Other", None)
+    assert amounts(engine, "z") == {"z/1": 1}
+    with pytest.raises(TableNotFoundError):
+        engine.load("c")
+
+
+def test_a_table_that_comes_back_gets_its_objects_back(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 4_000_000_000.0  # all objects were there before
+    monkeypatch.setattr(FakeRuntime, "now", lambda _: clock)
+    engine, data = stack.registrar.engine, stack.registrar.data
+    a, b = sourced("a/", "a"), sourced("b/", "b")
+    stack.update(a, b)
+    assert (stack.job("b"), stack.woken) == (None, 0), "a new table hears of uploads only"
+    data.put("b/1", b'{"id": "a", "amount": 1}\n')
+    engine.apply("b", [Event("b/1")])
+    stack.update(a)
+    assert stack.update(a, b) == "SUCCESS"
+    assert (amounts(engine, "b"), stack.woken) == ({}, 1)
+
+    backfiller = deploy("backfiller", engine=engine, index=stack.registrar.index)
+    sent = backfiller.sqs.sent
+    for seconds, state, pages in ((599, "paused", 0), (1, "running", 1)):
+        clock += seconds
+        left = iter(range(1, 5))
+        monkeypatch.setattr(Context, "get_remaining_time_in_millis", lambda _, left=left: next(left, 0) and 900_000)
+        backfiller.call(SCHEDULED)
+        job = stack.job("b")
+        assert job is not None and (job.state, len(sent)) == (state, pages)
+
+
+def test_a_table_whose_source_changes_is_read_once_its_uploads_are_announced(stack: Stack) -> None:
+    engine, data = stack.registrar.engine, stack.registrar.data
+    old, new = sourced("old/"), sourced("new/")
+    assert stack.update(old) == "SUCCESS"
+    for key in ("old/1", "old/2"):
+        data.put(key, b'{"id": "a", "amount": 1}\n')
+    engine.apply("orders", [Event("old/1"), Event("old/2")])
+    stack.update(new)
+    first, job = engine.successor("orders"), stack.job()
+    assert job is not None and (job.target, job.state, job.started_at) == (first, "paused", 1_000_600.0)
+
+    wider = msgspec.structs.replace(new, fields=(*new.fields, msgspec.structs.replace(new.fields[0], name="more")))
+    stack.update(wider)  # another field, announced as before
+    job = stack.job()
+    assert job is not None and (job.target, job.state) == (engine.successor("orders"), "running")
+    assert job.target != first
+
+    data.delete_many(["old/1"])  # nobody hears of it
+    for _ in range(2):  # CloudFormation may ask twice
+        stack.before = (wider,)
+        assert stack.update(old) == "SUCCESS"
+        job, live = stack.job(), engine.load("orders").manifest
+        assert live.definition == old.to_dict() and live.successor is not None
+        assert job is not None and (job.target, job.state, job.started_at) == (live.successor, "paused", 1_000_600.0)
+    engine.jobs.resume("orders")
+    engine.build_successor("orders")
+    assert amounts(engine) == {"old/2": 1}, "what was missed meanwhile is made good"
 
 
 def test_deleting_the_stack_leaves_the_index(environment: None, answers: list[dict[str, Any]]) -> None:
