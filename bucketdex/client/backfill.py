@@ -11,6 +11,7 @@ from bucketdex.client.context import Context
 from bucketdex.client.stack import asking_aws, stack_outputs
 from bucketdex.client.state import table_status
 from bucketdex.engine import Job
+from bucketdex.engine.jobs import require_rate
 from bucketdex.errors import BackfillError, BucketdexError
 
 PAGE_KEYS = 100  # of a message
@@ -53,6 +54,7 @@ class BackfillJob:
         """Has the table built anew from its objects, beside itself, and swapped in when it is whole; see
         `Table.rebuild`. One that is under way, such as for a changed field, stays as it is and is returned.
         """
+        require_rate(rate)
         stack = self._stack()
         self._context.engine.rebuild(self._table)
         job = self._context.engine.start_backfill(self._table, rate=rate, renew=False)
@@ -69,18 +71,14 @@ class BackfillJob:
         self._wake(self._stack())
         return job
 
-    def cancel(self) -> Job:
+    def cancel(self) -> Job | None:
         """Ends it for good. What waits in the queue is still indexed.
 
-        A rebuild is given up with it. The successor that a changed definition asks for stays, and each upload is
-        indexed twice: until `start` goes on with it, or a deployment of the old definition gives it up.
+        A rebuild is given up with it; None where there was only that, and no backfill. The successor that a changed
+        definition asks for stays, and each upload is indexed twice: until `start` goes on with it, or a deployment of
+        the old definition gives it up. BackfillError, with nothing changed, where another was started meanwhile.
         """
-        engine = self._context.engine
-        job = engine.jobs.cancel(self._table)
-        live, *successors = engine.manifests(self._table)
-        if any(successor.definition == live.definition for successor in successors):
-            engine.abandon(self._table)
-        return job
+        return self._context.engine.cancel_backfill(self._table)
 
     def status(self) -> dict[str, Any] | None:
         """How far it is, or how it ended; None where there never was one. One GET, or three.

@@ -6,16 +6,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import islice
-from math import ceil, isfinite
+from math import ceil
 
 import msgspec
 
 from bucketdex.engine.apply import Applier
 from bucketdex.engine.changes import Means
 from bucketdex.engine.events import ApplyResult, Event
+from bucketdex.engine.jobs import require_rate
 from bucketdex.engine.lister import Lister
 from bucketdex.engine.walk import PAGE_KEYS
-from bucketdex.errors import BucketdexError, CommitGaveUpError
+from bucketdex.errors import CommitGaveUpError
 from bucketdex.runtime import Runtime
 from bucketdex.storage import Listed
 
@@ -118,8 +119,7 @@ class Backfiller:
         Raises BucketdexError (a prefix that is none of the table's, a rate that isn't positive, a definition that
         changes meanwhile), StorageError, CommitGaveUpError; what was committed stays.
         """
-        if rate is not None and not (isfinite(rate) and rate > 0):
-            raise BucketdexError(f"a rate of {rate} objects a second: it has to be positive")
+        require_rate(rate)
         lister = Lister(self._means, table, prefix=prefix, after=start_after, force=force, inventory=inventory)
         done = Backfilled()
         tell = progress or _nobody

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from math import isfinite
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -63,6 +63,11 @@ class Job(msgspec.Struct, kw_only=True, omit_defaults=True, rename={"number": "p
     sent_at: float = 0.0
     waiting: int = 0  # messages in the queue, of all jobs, when it was last looked at
     error: str | None = None
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether it runs, or rests until somebody resumes it."""
+        return self.state in ("running", "paused")
 
     @property
     def is_over(self) -> bool:
@@ -154,27 +159,6 @@ class JobStore:
                 continue
         raise StorageError(f"the backfill of {table} changes all the time: try again")
 
-    def start(self, table: str, target: str, *, renew: bool = True, **wanted: Any) -> Job:
-        """A new job, in the place of one that is over or has another target. One that still runs or rests on the same
-        target is BackfillError, or (not `renew`) stays as it is and is returned.
-        """
-        rate = wanted.get("rate")
-        if rate is not None and not (isfinite(rate) and rate > 0):
-            raise BackfillError(f"a rate of {rate} objects a second: it has to be positive")
-        for _ in range(CHANGES_MAX):
-            found = self.load(table)
-            if found is not None and found.job.target == target and found.job.state in ("running", "paused"):
-                if renew:
-                    raise BackfillError(f"a backfill of {table} is {found.job.state}: cancel it first")
-                return found.job
-            now = self._runtime.now()
-            new = Job(id=self._runtime.token(), table=table, target=target, started_at=now, updated_at=now, **wanted)
-            try:
-                return self.save(found, new).job
-            except JobChangedError:
-                continue
-        raise StorageError(f"the backfill of {table} changes all the time: try again")
-
     def pause(self, table: str) -> Job:
         """Lets it rest: no more is sent; what was sent goes on. BackfillError unless it runs."""
         return self.change(table, lambda job: _became(job, "paused", ("running",)))
@@ -183,9 +167,21 @@ class JobStore:
         """Lets a paused or failed one go on where it stopped."""
         return self.change(table, lambda job: _became(job, "running", ("paused", "failed")))
 
-    def cancel(self, table: str) -> Job:
-        """Ends it for good; what was sent goes on."""
-        return self.change(table, lambda job: _became(job, "cancelled", ("running", "paused", "failed")))
+    def cancel(self, table: str, job_id: str | None = None) -> Job:
+        """Ends it for good; what was sent goes on. BackfillError when it is another one than that of `job_id`."""
+
+        def ended(job: Job) -> Job:
+            if job_id not in (None, job.id):
+                raise BackfillError(f"another backfill of {table} was started meanwhile: see its status")
+            return _became(job, "cancelled", ("running", "paused", "failed"))
+
+        return self.change(table, ended)
+
+
+def require_rate(rate: float | None) -> None:
+    """BackfillError for a rate that nothing can keep."""
+    if rate is not None and not (isfinite(rate) and rate > 0):
+        raise BackfillError(f"a rate of {rate} objects a second: it has to be positive")
 
 
 def _became(job: Job, state: State, states: tuple[State, ...]) -> Job:

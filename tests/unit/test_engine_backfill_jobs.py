@@ -107,11 +107,15 @@ def test_a_backfill_indexes_everything_and_says_so() -> None:
     assert bench.turn() == [], "a job that is done is left alone"
 
 
-def test_nothing_to_do_costs_one_list(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_to_do_costs_two_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Deployed(0)
     asked: list[str] = []
-    monkeypatch.setattr(bench.index, "get", lambda request: asked.append(request.key))
-    assert bench.turn() == [] and asked == []
+    for name in ("get", "get_many", "put"):
+        monkeypatch.setattr(bench.index, name, lambda *_: asked.append("a request"))
+    for name in ("list", "folders"):
+        found = getattr(bench.index, name)
+        monkeypatch.setattr(bench.index, name, lambda prefix, found=found: (asked.append(prefix), found(prefix))[1])
+    assert bench.turn() == [] and asked == ["tables/", "backfills/"]
 
 
 def test_an_empty_bucket_and_one_that_is_indexed_are_done_in_one_pass() -> None:

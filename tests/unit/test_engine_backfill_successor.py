@@ -12,6 +12,8 @@ from test_engine_backfill_jobs import Deployed
 
 from bucketdex.definition import TableDefinition
 from bucketdex.engine import Engine, Event, Settings, turn, walk
+from bucketdex.engine.jobs import JobStore
+from bucketdex.engine.successor import Successors
 from bucketdex.errors import BackfillError, TableNotFoundError
 from bucketdex.storage import open_index_store
 from bucketdex.views import BlockCache, Snapshot
@@ -109,11 +111,112 @@ def test_a_successor_that_others_put_in_place_or_gave_up_ends_it(turns: int) -> 
         bench.turn(turns)
         if end == "drop_table":
             bench.engine.drop_table("orders", managed_by="Shop")
+        elif end == "abandon":
+            assert bench.engine.abandon("orders", str(bench.engine.successor("orders")))
         else:
-            getattr(bench.engine, end)("orders")
+            bench.engine.build_successor("orders")
         bench.queue.work_off(bench.engine)
         bench.turn()
         assert bench.job().state == state, end
+
+
+def test_a_start_that_a_deployment_crosses_leaves_its_backfill_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The successor is announced, and its job started, right before the job of the table is saved."""
+    bench = Redefined(14)
+    bench.register(DEFINITION)
+    save = bench.engine.jobs.save
+
+    def late(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        bench.register(FLOATS)
+        return save(*arguments)
+
+    monkeypatch.setattr(bench.engine.jobs, "save", late)
+    with pytest.raises(BackfillError, match="is running: cancel it first"):
+        bench.engine.start_backfill("orders")
+    assert bench.job().target == bench.engine.successor("orders")
+    assert bench.run().state == "done"
+    assert bench.now() == bench.anew(FLOATS)
+
+
+def test_a_start_that_a_promotion_crosses_is_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Redefined(3)
+    bench.engine.define(FLOATS)
+    name = bench.engine.successor("orders")
+    load = bench.engine._manifests.load
+
+    def late(table: str, **options: Any) -> Any:
+        if table == name:
+            monkeypatch.undo()
+            bench.engine.build_successor("orders")
+        return load(table, **options)
+
+    monkeypatch.setattr(bench.engine._manifests, "load", late)
+    assert bench.engine.start_backfill("orders").target == "orders"
+
+
+@pytest.mark.parametrize("before", ["nothing", "a backfill that is over", "a backfill of the table", "another's"])
+def test_a_successor_that_nobody_fills_is_taken_up_by_a_turn(before: str) -> None:
+    """A deployment died between announcing it and starting its job."""
+    bench = Redefined(14)
+    bench.engine.define(DEFINITION, managed_by="Shop")
+    if before == "another's":
+        bench.register(MORE)
+    elif before != "nothing":
+        bench.engine.start_backfill("orders")
+        bench.turn(None if before == "a backfill that is over" else 1)
+    bench.engine.define(FLOATS, managed_by="Shop")
+    bench.turn(1)
+    assert bench.job().target == bench.engine.successor("orders")
+    assert bench.run().state == "done"
+    assert bench.now() == bench.anew(FLOATS)
+
+
+def test_what_was_cancelled_or_is_of_no_stack_is_not_taken_up() -> None:
+    bench = Redefined(14)
+    bench.engine.define(FLOATS)
+    assert bench.turn() == [] and bench.engine.jobs.load("orders") is None
+    bench.register(FLOATS)
+    bench.engine.cancel_backfill("orders")
+    assert bench.turn() == [] and bench.job().state == "cancelled"
+    assert bench.engine.successor("orders") is not None, "it is a deployment's"
+
+
+def test_a_cancel_that_a_deployment_crosses_gives_up_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for of, place, cancelled in ((Successors, "abandon", True), (JobStore, "cancel", False)):
+        bench = Redefined(14)
+        bench.register(DEFINITION)
+        bench.engine.rebuild("orders")
+        bench.engine.start_backfill("orders", renew=False)
+        act = getattr(of, place)
+
+        def late(self: Any, *arguments: Any, bench: Redefined = bench, act: Any = act) -> Any:
+            monkeypatch.undo()
+            monkeypatch.setattr(walk, "PAGE_KEYS", PAGE)
+            bench.register(MORE)
+            return act(self, *arguments)
+
+        monkeypatch.setattr(of, place, late)
+        with nullcontext() if cancelled else pytest.raises(BackfillError, match="another backfill of orders was start"):
+            bench.engine.cancel_backfill("orders")
+        assert bench.job().target == bench.engine.successor("orders")
+        assert bench.run().state == "done"
+        assert bench.now() == bench.anew(MORE)
+
+
+def test_a_cancel_gives_up_a_rebuild_that_has_no_backfill() -> None:
+    bench = Redefined(3)
+    with pytest.raises(BackfillError, match="has no backfill: start one"):
+        bench.engine.cancel_backfill("orders")
+    bench.engine.rebuild("orders")
+    assert bench.engine.cancel_backfill("orders") is None
+    assert bench.engine.successor("orders") is None
+    bench.register(DEFINITION)
+    bench.engine.start_backfill("orders")
+    bench.run()
+    bench.engine.rebuild("orders")
+    assert bench.engine.cancel_backfill("orders") is None and bench.job().state == "done"
+    assert bench.engine.successor("orders") is None
 
 
 def test_a_prefix_is_not_enough_for_it_and_a_start_is_of_it() -> None:
@@ -174,14 +277,14 @@ def test_a_turn_that_dies_after_the_swap_is_finished_by_the_next(monkeypatch: py
     class CrashError(Exception):
         pass
 
-    promote = bench.engine.promote
+    promote = bench.engine._promoter.promote
 
     def dies(table: str, successor: str) -> bool:
         assert promote(table, successor)
         raise CrashError
 
     with monkeypatch.context() as patch, pytest.raises(CrashError):
-        patch.setattr(bench.engine, "promote", dies)
+        patch.setattr(bench.engine._promoter, "promote", dies)
         bench.turn()
     assert bench.job().state == "running" and bench.engine.successor("orders") is None
     assert bench.run().state == "done"
