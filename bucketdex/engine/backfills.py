@@ -11,14 +11,14 @@ from typing import Any
 import msgspec
 
 from bucketdex.engine.changes import Means
-from bucketdex.engine.jobs import CHANGES_MAX, Job, JobChangedError, JobStore, require_rate
+from bucketdex.engine.jobs import CHANGES_MAX, Job, JobChangedError, JobStore, require_rate, source_of
 from bucketdex.engine.promote import Promoter
 from bucketdex.engine.successor import Successors
 from bucketdex.engine.turn import PageQueue, continue_jobs
 from bucketdex.engine.walk import Walk
 from bucketdex.errors import BackfillError, StorageError, TableNotFoundError
 from bucketdex.storage import Manifest, is_successor, owner_of
-from bucketdex.storage.paths import tables_prefix
+from bucketdex.storage.paths import round_path, tables_prefix
 
 
 class Backfills:
@@ -49,11 +49,11 @@ class Backfills:
                     raise BackfillError(f"a backfill of {table} is {found.job.state}: cancel it first")
                 return found.job
             try:
-                Walk(self._means, target, prefix, None)
+                source = source_of(Walk(self._means, target, prefix, None).definition)
                 now = self._means.runtime.now()
                 new = Job(
                     id=self._means.runtime.token(), table=table, target=target, started_at=now, updated_at=now,
-                    prefix=prefix, **wanted,
+                    source=source, prefix=prefix, **wanted,
                 )  # fmt: skip
                 return self._jobs.save(found, new).job
             except JobChangedError:
@@ -106,15 +106,38 @@ class Backfills:
             )
         return self._successors.abandon(table, live.successor)
 
+    def forget(self, table: str) -> None:
+        """Of a table that was dropped, ends the backfill for good, so that it keeps no key, and deletes how far its
+        verification had come. Nothing for another table. A GET; a dropped one's: another GET, a DELETE, at most a PUT.
+        """
+        with suppress(TableNotFoundError, JobChangedError, BackfillError):
+            if self._live(table).state != "dropped":
+                return
+            self._means.index.delete_many([round_path(table)])
+            found = self._jobs.load(table)
+            if found is None or found.job.cursor is None or self._live(table).state != "dropped":
+                return
+            self._jobs.save(found, msgspec.structs.replace(found.job, state="cancelled"))
+
     def turn(self, queue: PageQueue, in_time: Callable[[], bool]) -> list[Job]:
         """One turn of all backfills under way; the jobs as it left them. See `continue_jobs`.
 
         It begins with the successors that nobody fills, because whoever announced one died before it started its job.
         Cost where nothing is to do: two LISTs, a GET a job, and one a table that has had a successor lately.
+        What fails unexpectedly of one table keeps no other from its turn; the first such error follows them.
         """
+        errors: list[Exception] = []
         for table in self._rebuilt():
-            self._take_up(table)
-        return continue_jobs(self._means, self._jobs, queue, self._finished, in_time)
+            try:
+                self._take_up(table)
+            except Exception as error:
+                errors.append(error)
+        continued, unexpected = continue_jobs(self._means, self._jobs, queue, self._finished, in_time)
+        errors += unexpected
+        if errors:
+            errors[0].add_note(f"one of {len(errors)} unexpected errors of this turn of the backfills")
+            raise errors[0]
+        return continued
 
     def _rebuilt(self) -> list[str]:
         """The tables that have folders of successors: of one that they name, or of past ones whose files are left."""
@@ -132,16 +155,21 @@ class Backfills:
                 self.start(table, renew=False)
 
     def _finished(self, job: Job) -> Job:
-        """The job that found nothing left: done, once its successor is in its table's place; itself as long as that
-        has views to build.
+        """The job that found nothing left: done, once its successor is in its table's place, whoever put it there;
+        itself as long as that has views to build.
         """
-        if job.target == job.table or self._promoter.promote(job.table, job.target):
-            return msgspec.structs.replace(job, state="done")
-        live = self._live(job.table)
+        try:
+            if job.target == job.table or self._promoter.promote(job.table, job.target):
+                return msgspec.structs.replace(job, state="done")
+            live = self._live(job.table)
+        except TableNotFoundError as error:
+            return msgspec.structs.replace(job, state="cancelled", error=str(error))
         if live.successor == job.target:
             return job
-        given_up = live.state == "dropped" or live.successor is not None
-        return msgspec.structs.replace(job, state="cancelled" if given_up else "done")
+        if live.promoted == job.target:
+            return msgspec.structs.replace(job, state="done")
+        said = f"{job.target} was given up: the table has another successor, or none, or was dropped"
+        return msgspec.structs.replace(job, state="cancelled", error=said)
 
     def _may_be_given_up(self, live: Manifest) -> bool:
         """Whether its successor is nobody's wish but that of whoever gives it up: a rebuild's, or of no stack."""

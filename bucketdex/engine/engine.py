@@ -128,14 +128,16 @@ class Engine:
         manifest = self.load(table).manifest
         crowded = manifest.generation - manifest.floor > self.settings.sweep_generations
         if crowded or sweep_due(manifest, self.settings, self._runtime.now()):
-            swept = self._collector.sweep(table)
+            swept = self.sweep(table)
             collected.deleted += swept.deleted
             collected.orphans += swept.orphans
         return collected
 
     def sweep(self, table: str) -> Collected:
-        """Deletes files that nothing refers to."""
-        return self._collector.sweep(table)
+        """Deletes files that nothing refers to; what is remembered of the keys of a dropped table goes with them."""
+        swept = self._collector.sweep(table)
+        self._backfills.forget(table)
+        return swept
 
     def backfill(
         self,

@@ -11,7 +11,7 @@ from enginekit import DEFINITION, TINY, TestRuntime, contents, documents
 from test_engine_backfill_jobs import Deployed
 
 from bucketdex.definition import TableDefinition
-from bucketdex.engine import Engine, Event, Settings, turn, walk
+from bucketdex.engine import Depth, Engine, Event, Settings, turn, walk
 from bucketdex.engine.jobs import JobStore
 from bucketdex.engine.successor import Successors
 from bucketdex.errors import BackfillError, TableNotFoundError
@@ -105,7 +105,7 @@ def test_going_back_ends_it() -> None:
 
 @pytest.mark.parametrize("turns", [0, 1, 9])
 def test_a_successor_that_others_put_in_place_or_gave_up_ends_it(turns: int) -> None:
-    for end, state in (("build_successor", "done"), ("abandon", "done"), ("drop_table", "cancelled")):
+    for end, state in (("build_successor", "done"), ("abandon", "cancelled"), ("drop_table", "cancelled")):
         bench = Redefined(14)
         bench.register(FLOATS)
         bench.turn(turns)
@@ -118,6 +118,59 @@ def test_a_successor_that_others_put_in_place_or_gave_up_ends_it(turns: int) -> 
         bench.queue.work_off(bench.engine)
         bench.turn()
         assert bench.job().state == state, end
+        assert ("was given up" in str(bench.job().error)) == (end != "build_successor"), end
+
+
+def test_a_turn_between_the_steps_of_a_deployment_that_goes_back_says_that_it_was_given_up() -> None:
+    bench = Redefined(14)
+    bench.register(FLOATS)
+    bench.turn(2)
+    bench.engine.define(DEFINITION, managed_by="Shop")
+    bench.turn()
+    job = bench.job()
+    assert (job.state, job.left > 0) == ("cancelled", True) and f"{job.target} was given up" in str(job.error)
+    assert bench.engine.follow_successor("orders") is None and bench.job() == job
+
+
+def test_a_promotion_is_known_after_the_next_successor_was_announced() -> None:
+    bench = Redefined(3)
+    bench.register(FLOATS)
+    bench.engine.build_successor("orders")
+    bench.engine.define(MORE, managed_by="Shop")
+    assert bench.engine._backfills._finished(bench.job()).state == "done"
+    assert bench.engine.load("orders").manifest.promoted == bench.job().target
+
+
+def test_a_table_whose_manifest_is_missing_keeps_no_other_from_its_backfill() -> None:
+    bench = Redefined(3)
+    zebra = TableDefinition.from_dict("zebra", DEFINITION.to_dict() | {"source": {"prefix": "z/", "format": "ndjson"}})
+    bench.engine.define(zebra)
+    bench.put("z/1", documents(bench.random, 2))
+    bench.register(FLOATS)
+    bench.engine.start_backfill("zebra")
+    bench.index.delete_many([listed.key for listed in bench.index.list("tables/orders")])
+    bench.turn()
+    assert bench.job().state == "cancelled" and "there is no table 'orders'" in str(bench.job().error)
+    assert [table for table, _ in bench.queue.visible] == ["zebra"]
+
+
+def test_it_waits_for_a_queue_that_counts_late_before_it_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page of a young overwrite still waits when SQS says that nothing does."""
+    bench = Redefined(6)
+    bench.register(FLOATS)
+    bench.turn()
+    bench.queue.work_off(bench.engine)
+    bench.engine.jobs.change("orders", lambda job: _began(job, bench.runtime.clock - 7_200))
+    bench.put("orders/000", documents(bench.random, 2))
+    bench.put("orders/young", documents(bench.random, 2))
+    monkeypatch.setattr(bench.queue, "depth", lambda: Depth(0, 0))
+    bench.turn()
+    bench.turn()
+    assert (bench.job().state, bench.job().due, bench.job().left) == ("running", 2, 0)
+    assert bench.runtime.now() < bench.job().sent_at + turn.LAG_S and bench.queue.visible
+    bench.queue.work_off(bench.engine)
+    assert bench.run().state == "done"
+    assert bench.now() == bench.anew(FLOATS)
 
 
 def test_a_start_that_a_deployment_crosses_leaves_its_backfill_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,16 +327,16 @@ def test_a_turn_that_dies_after_the_swap_is_finished_by_the_next(monkeypatch: py
     bench.turn()
     bench.queue.work_off(bench.engine)
 
-    class CrashError(Exception):
+    class Crash(BaseException):
         pass
 
     promote = bench.engine._promoter.promote
 
     def dies(table: str, successor: str) -> bool:
         assert promote(table, successor)
-        raise CrashError
+        raise Crash
 
-    with monkeypatch.context() as patch, pytest.raises(CrashError):
+    with monkeypatch.context() as patch, pytest.raises(Crash):
         patch.setattr(bench.engine._promoter, "promote", dies)
         bench.turn()
     assert bench.job().state == "running" and bench.engine.successor("orders") is None
@@ -303,12 +356,12 @@ def test_any_schedule_ends_in_a_rebuild_by_the_last_definition(seed: int, monkey
     other._means.runtime.clock = bench.runtime.clock  # type: ignore[attr-defined]
     events: list[str] = []
 
-    class CrashError(Exception):
+    class Crash(BaseException):
         pass
 
     def meanwhile() -> None:
         if r.random() < 0.15:
-            raise CrashError
+            raise Crash
         if r.random() < 0.2:
             bench.queue.before_send = lambda: None
             other.continue_backfills(bench.queue, in_time=iter([True, True, False]).__next__)
@@ -325,7 +378,7 @@ def test_any_schedule_ends_in_a_rebuild_by_the_last_definition(seed: int, monkey
         act = r.random()
         bench.queue.before_send = meanwhile
         if act < 0.4:
-            with suppress(CrashError):
+            with suppress(Crash):
                 bench.turn(r.randrange(6))
         elif act < 0.6 and bench.queue.visible:
             spot = r.randrange(len(bench.queue.visible))
