@@ -353,6 +353,31 @@ def test_a_small_backfill_does_not_wait_for_the_end_of_a_large_one() -> None:
     assert bench.job().state == "done" and big is not None and not big.job.is_over
 
 
+def test_backfills_take_turns_with_the_room_in_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn, "AHEAD_MAX", 1)
+    bench = Deployed(14)
+    other_table(bench, 100)
+    bench.engine.start_backfill("big")
+    bench.engine.start_backfill("orders")
+    rounds = iter(range(6))
+
+    def in_time() -> bool:
+        bench.queue.work_off(bench.engine, 1)
+        return next(rounds, None) is not None
+
+    bench.engine.continue_backfills(bench.queue, in_time=in_time)
+    big = bench.engine.jobs.load("big")
+    assert big is not None and (big.job.sent, bench.job().sent) == (3 * PAGE, 3 * PAGE)
+
+
+def test_passes_that_find_nothing_left_are_no_stalled_ones() -> None:
+    def stalled(left: int, before: int | None, **options: bool) -> int:
+        return a_job(left=left, left_last_pass=before, stalled=1).next_pass(1.0, **options).stalled
+
+    assert [stalled(0, 0), stalled(1, 2), stalled(3, None), stalled(2, 2), stalled(3, 2)] == [0, 0, 0, 2, 2]
+    assert stalled(2, 2, worked_off=False) == 1
+
+
 def test_messages_that_wait_for_indexers_that_are_stopped_are_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turn, "AHEAD_MAX", 12)
     bench = Deployed(3)
@@ -382,7 +407,13 @@ def test_a_table_that_is_of_other_objects_now_is_begun_anew() -> None:
         bench.engine.start_backfill("orders")
         if turns is not None:
             bench.turn(turns)
+            before = bench.job()
             bench.engine.define(second)
+            bench.turn(2)  # the first of which finds out
+            assert (bench.job().listed, bench.job().id) == (
+                PAGE,
+                before.id,
+            ) and bench.job().started_at > before.started_at
         else:  # after its last page
             load = bench.engine.jobs.load
 

@@ -173,18 +173,23 @@ def test_it_waits_for_a_queue_that_counts_late_before_it_takes_over(monkeypatch:
     assert bench.now() == bench.anew(FLOATS)
 
 
-def test_a_start_that_a_deployment_crosses_leaves_its_backfill_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The successor is announced, and its job started, right before the job of the table is saved."""
+@pytest.mark.parametrize("step", ["load", "_live", "save"])
+def test_a_start_that_a_deployment_crosses_leaves_its_backfill_alone(
+    step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The successor is announced, and its job started, after one of the steps or right before the last."""
     bench = Redefined(14)
     bench.register(DEFINITION)
-    save = bench.engine.jobs.save
+    place: Any = bench.engine._backfills if step == "_live" else bench.engine.jobs
+    act = getattr(place, step)
 
     def late(*arguments: Any) -> Any:
         monkeypatch.undo()
+        found = None if step == "save" else act(*arguments)
         bench.register(FLOATS)
-        return save(*arguments)
+        return act(*arguments) if step == "save" else found
 
-    monkeypatch.setattr(bench.engine.jobs, "save", late)
+    monkeypatch.setattr(place, step, late)
     with pytest.raises(BackfillError, match="is running: cancel it first"):
         bench.engine.start_backfill("orders")
     assert bench.job().target == bench.engine.successor("orders")
