@@ -62,7 +62,7 @@ class Turn:
         self._pages: Iterator[Page] | None = None
         self._due_at = means.runtime.now()  # when the rate lets the next page go
         self._failures = 0
-        self.alone = True  # of those that go on, so the queue holds nobody else's messages
+        self.sent_at_last = 0.0  # of all jobs: the queue is everybody's
         self.unexpected: Exception | None = None
 
     @property
@@ -177,8 +177,8 @@ class Turn:
         return "worked"
 
     def _still_failing(self, depth: Depth) -> Step:
-        """After all its patience. Among other backfills they may be theirs: then it goes on waiting."""
-        if not self.alone:
+        """After all its patience. While other jobs send, they may be theirs: then it goes on waiting."""
+        if self._means.runtime.now() < self.sent_at_last + PATIENCE_S:
             return "waits"
         return self._fail(
             f"{depth.hidden} messages have been failing for {PATIENCE_S / 60:g} minutes, so their objects may not have "
@@ -236,8 +236,9 @@ def continue_jobs(
     turns = [Turn(means, jobs, queue, finish, saved) for saved in found if not saved.job.is_over]
     going = turns
     while going and in_time():
+        sent_at_last = max(job.sent_at for job in (*(turn.job for turn in turns), *(saved.job for saved in found)))
         for turn in going:
-            turn.alone = len(going) == 1
+            turn.sent_at_last = sent_at_last
         steps = [(turn, turn.step()) for turn in going]
         going = [turn for turn, step in steps if step != "over"]
         going = [*going[1:], *going[:1]]  # who comes first takes what room the queue has

@@ -328,15 +328,17 @@ def test_a_forced_pass_waits_as_long_as_messages_may_be_others() -> None:
     other_table(bench, 1)
     bench.apply("orders/000", "orders/001")
     bench.engine.start_backfill("orders", force=True)
-    bench.engine.start_backfill("big")
     bench.turn()
-    bench.queue.hidden, bench.queue.visible = bench.queue.visible[:1], []
-    bench.runtime.clock += turn.PATIENCE_S
-    bench.turn(1)
+    bench.queue.hidden, bench.queue.visible = bench.queue.visible, []
+    bench.runtime.clock += turn.PATIENCE_S / 2
+    bench.engine.start_backfill("big", force=True)
+    bench.turn()
+    bench.queue.visible = []
+    bench.runtime.clock += turn.PATIENCE_S / 2
+    bench.turn()
     assert bench.job().state == "running"
-    bench.engine.jobs.pause("big")
-    bench.turn(1)
-    assert bench.job().state == "failed"
+    bench.runtime.clock += turn.PATIENCE_S / 2
+    assert [job.state for job in bench.turn()] == ["failed", "failed"]
 
 
 def test_a_small_backfill_does_not_wait_for_the_end_of_a_large_one() -> None:
