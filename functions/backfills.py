@@ -31,7 +31,10 @@ def put_off(jobs: JobStore, table: str, until: float) -> None:
     """
 
     def later(job: Job) -> Job:
-        return Job(id=job.id, table=job.table, target=job.target, state="paused", started_at=until, updated_at=until)
+        return Job(
+            id=job.id, table=job.table, target=job.target, source=job.source, state="paused", started_at=until,
+            updated_at=until,
+        )  # fmt: skip
 
     jobs.change(table, later)
 

@@ -13,6 +13,7 @@ from bucketdex.client.stack import asking_aws, stack_outputs
 from bucketdex.client.state import table_status
 from bucketdex.engine import Backfilled, Job
 from bucketdex.engine.estimate import MESSAGE_KEYS
+from bucketdex.engine.jobs import require_rate
 from bucketdex.errors import BackfillError, BucketdexError
 
 
@@ -55,6 +56,7 @@ class BackfillJob:
         `Table.rebuild`. One that is under way, such as for a changed field, goes on as it is, at its own rate, and is
         returned. BackfillError where it is paused: only `resume` takes that back.
         """
+        require_rate(rate)
         stack = self._stack()
         self._context.engine.rebuild(self._table)
         job = self._context.engine.start_backfill(self._table, rate=rate, renew=False)
@@ -95,17 +97,14 @@ class BackfillJob:
         self._wake(self._stack())
         return job
 
-    def cancel(self) -> Job:
+    def cancel(self) -> Job | None:
         """Ends it for good. What waits in the queue is still indexed.
 
-        A rebuild is given up with it. The successor that a changed definition asks for stays: `left_behind` says so.
+        A rebuild is given up with it; None where there was only that, and no backfill. The successor that a changed
+        definition asks for stays, and each upload is indexed twice: until `start` goes on with it, or a deployment of
+        the old definition gives it up. BackfillError, with nothing changed, where another was started meanwhile.
         """
-        engine = self._context.engine
-        job = engine.jobs.cancel(self._table)
-        live, *successors = engine.manifests(self._table)
-        if any(successor.table == job.target and successor.definition == live.definition for successor in successors):
-            engine.abandon(self._table)
-        return job
+        return self._context.engine.cancel_backfill(self._table)
 
     def left_behind(self) -> str | None:
         """What to do about a successor of the table that the stack isn't building: no backfill of it runs or is paused,

@@ -15,6 +15,7 @@ from bucketdex.client.state import object_state, reject_rows, table_status
 from bucketdex.client.summary import SummaryQuery
 from bucketdex.definition import TableDefinition
 from bucketdex.engine import ApplyResult, Backfilled, Verified
+from bucketdex.engine.jobs import require_rate
 from bucketdex.engine.verify import SETTLE_SECONDS
 from bucketdex.errors import BucketdexError, MultipleRecordsError, QueryError
 from bucketdex.query.columns import unknown
@@ -226,12 +227,20 @@ class Table:
         It may run beside uploads, on a table that a stack manages too, and be stopped and run again. `rate` is in
         objects a second. Pages and `changes(since)` from before the swap are expired after it.
         Cost: as `backfill` of all objects; while it runs, each upload is indexed twice. BucketdexError, with the table
-        as it was, where objects can't be read.
+        as it was, where objects can't be read: mend them and run it again, or `abandon_rebuild`.
         """
+        require_rate(rate)
         _ = self._context.data
         self._context.engine.rebuild(self.name)
         self._context.engine.build_successor(self.name, rate=rate, progress=progress)
         self._context.session.forget(self.name)
+
+    def abandon_rebuild(self) -> bool:
+        """Gives up a rebuild that is under way, such as one that objects keep from its end; the table stays as it is.
+        False where there is none. BackfillError for what a stack's changed definition asks for: deploying the old
+        definition gives that up. Four GETs, two PUTs.
+        """
+        return self._context.engine.abandon_rebuild(self.name)
 
     def verify(
         self,

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import islice
-from math import isfinite
 
 import msgspec
 
@@ -15,9 +14,10 @@ from bucketdex.engine.apply import Applier
 from bucketdex.engine.changes import Means
 from bucketdex.engine.estimate import Estimate, messages_of
 from bucketdex.engine.events import ApplyResult, Event
+from bucketdex.engine.jobs import require_rate
 from bucketdex.engine.lister import Lister, Page
 from bucketdex.engine.walk import PAGE_KEYS
-from bucketdex.errors import BucketdexError, CommitGaveUpError
+from bucketdex.errors import CommitGaveUpError
 from bucketdex.runtime import Runtime
 from bucketdex.storage import Listed, is_successor
 
@@ -128,7 +128,7 @@ class Backfiller:
                 table, prefix=prefix, rate=rate, start_after=start_after, force=force, inventory=inventory,
                 progress=progress,
             )  # fmt: skip
-        _check(rate)
+        require_rate(rate)
         lister = Lister(self._means, table, prefix=prefix, after=start_after, force=force, inventory=inventory)
         done = Backfilled()
         tell = progress or _nobody
@@ -167,7 +167,7 @@ class Backfiller:
         deployment, from the start of its job to the end. Writes nothing. Cost: a LIST and a few GETs for each 1,000
         keys. Raises as `backfill` does.
         """
-        _check(rate)
+        require_rate(rate)
         lister = Lister(self._means, table, prefix=prefix, after=start_after, force=force, inventory=inventory)
         done, messages = Backfilled(), 0
         tell = progress or _nobody
@@ -238,11 +238,6 @@ class _Pacer:
             self._due = min(self._due, now + self._interval)
         self._interval = keys / self._rate
         self._due = max(now, self._due) + self._interval
-
-
-def _check(rate: float | None) -> None:
-    if rate is not None and not (isfinite(rate) and rate > 0):
-        raise BucketdexError(f"a rate of {rate} objects a second: it has to be positive")
 
 
 def _nobody(_: Backfilled) -> None:

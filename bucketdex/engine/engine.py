@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-import msgspec
-
 from bucketdex.definition import TableDefinition
 from bucketdex.engine.apply import Applier
 from bucketdex.engine.backfill import Backfilled, Backfiller
 from bucketdex.engine.backfill import Progress as BackfillProgress
+from bucketdex.engine.backfills import Backfills
 from bucketdex.engine.build import Builder
 from bucketdex.engine.changes import Means
 from bucketdex.engine.collect import Collected, Collector
@@ -17,16 +16,13 @@ from bucketdex.engine.compact import Compactor
 from bucketdex.engine.define import Definer
 from bucketdex.engine.erasure import oldest, sweep_due
 from bucketdex.engine.events import ApplyResult, Event
-from bucketdex.engine.inventory import check_report
 from bucketdex.engine.jobs import Job, JobStore
 from bucketdex.engine.policy import Mode, choose_runs, unfolded_debt
 from bucketdex.engine.promote import Promoter
 from bucketdex.engine.settings import Settings
 from bucketdex.engine.successor import Successors
-from bucketdex.engine.turn import PageQueue, continue_jobs
+from bucketdex.engine.turn import PageQueue
 from bucketdex.engine.verify import SETTLE_SECONDS, Verified, Verifier
-from bucketdex.engine.walk import Walk
-from bucketdex.errors import BackfillError
 from bucketdex.runtime import Runtime, system_runtime
 from bucketdex.storage import Manifest, ManifestStore, ObjectStore, Versioned
 from bucketdex.views import BlockCache
@@ -58,6 +54,7 @@ class Engine:
         self._promoter = Promoter(self._manifests, self._successors, runtime, settings)
         self._backfiller = Backfiller(means, self._applier, self._fold_due)
         self._builder = Builder(self._manifests, self._backfiller, self._successors, self._promoter, self._build_views)
+        self._backfills = Backfills(means, self.jobs, self._successors, self._promoter)
         self._verifier = Verifier(means, self._applier)
 
     def apply(self, table: str, events: Iterable[Event]) -> ApplyResult:
@@ -97,9 +94,13 @@ class Engine:
         """Puts a successor that knows every object in its table's place; see `Promoter.promote`."""
         return self._promoter.promote(table, successor)
 
-    def abandon(self, table: str) -> None:
-        """Gives the table's successor up; the table stays as it is."""
-        self._successors.abandon(table)
+    def abandon(self, table: str, successor: str) -> bool:
+        """Gives the table's successor of that name up; the table stays as it is. False where it has that no more."""
+        return self._successors.abandon(table, successor)
+
+    def abandon_rebuild(self, table: str) -> bool:
+        """Gives up what is built to take the table's place; see `Backfills.abandon_rebuild`."""
+        return self._backfills.abandon_rebuild(table)
 
     def drop_table(self, name: str, *, managed_by: str | None = None) -> None:
         """Drops a table; late events for it do nothing."""
@@ -127,14 +128,16 @@ class Engine:
         manifest = self.load(table).manifest
         crowded = manifest.generation - manifest.floor > self.settings.sweep_generations
         if crowded or sweep_due(manifest, self.settings, self._runtime.now()):
-            swept = self._collector.sweep(table)
+            swept = self.sweep(table)
             collected.deleted += swept.deleted
             collected.orphans += swept.orphans
         return collected
 
     def sweep(self, table: str) -> Collected:
-        """Deletes files that nothing refers to."""
-        return self._collector.sweep(table)
+        """Deletes files that nothing refers to; what is remembered of the keys of a dropped table goes with them."""
+        swept = self._collector.sweep(table)
+        self._backfills.forget(table)
+        return swept
 
     def backfill(
         self,
@@ -164,18 +167,12 @@ class Engine:
         inventory: str | None = None,
         renew: bool = True,
     ) -> Job:
-        """Writes down a backfill for the turns of a deployment to work off (see `Job`); it begins with the next turn.
+        """Writes down a backfill for the turns of a deployment to work off; see `Backfills.start`."""
+        return self._backfills.start(table, prefix=prefix, rate=rate, force=force, inventory=inventory, renew=renew)
 
-        While a successor is built beside the table, the backfill is that one's, and whole. Where one is under way
-        already: BackfillError, or (not `renew`) it is left alone and returned. BucketdexError for a prefix that is none
-        of the table's, and for a report that can be read from here and isn't one; TableNotFoundError. Cost: 3 GETs, one
-        more of a report, a PUT.
-        """
-        target = self._target(table, prefix)
-        walk = Walk(self._means, target, prefix, None)
-        if inventory is not None:
-            check_report(self._means, walk, inventory)
-        return self.jobs.start(table, target, renew=renew, prefix=prefix, rate=rate, force=force, inventory=inventory)
+    def start_revived_backfill(self, table: str) -> Job:
+        """The backfill of a dropped table, written before it is defined again; see `Backfills.start_revived`."""
+        return self._backfills.start_revived(table)
 
     def estimate_backfill(
         self,
@@ -192,44 +189,23 @@ class Engine:
         """What `start_backfill` would have to do, or a `rebuild`, and what it would cost: of the successor while there
         is one. Writes nothing; see `Backfiller.estimate`. BucketdexError as `start_backfill`.
         """
-        target = self._target(table, prefix)
+        target = self._backfills.target(table, prefix)
         return self._backfiller.estimate(
             target, prefix=prefix, rate=rate, force=force or (rebuild and target == table), inventory=inventory,
             deployed=deployed, progress=progress,
         )  # fmt: skip
 
-    def _target(self, table: str, prefix: str | None) -> str:
-        target = self.successor(table) or table
-        if target != table and prefix is not None:
-            raise BackfillError(f"table {table!r} is being rebuilt from all of its objects: start it without a prefix")
-        return target
-
     def follow_successor(self, table: str) -> Job | None:
-        """The backfill that builds the table's successor: the one under way, or a new one. None where there is none to
-        build; a backfill of one that was given up is cancelled. Cost: 2 to 4 GETs, a PUT.
-        """
-        if self.successor(table) is not None:
-            return self.start_backfill(table, renew=False)
-        saved = self.jobs.load(table)
-        if saved is not None and saved.job.target != table and saved.job.state in ("running", "paused"):
-            self.jobs.cancel(table)
-        return None
+        """The backfill that builds the table's successor, if it has one; see `Backfills.follow`."""
+        return self._backfills.follow(table)
+
+    def cancel_backfill(self, table: str) -> Job | None:
+        """Ends the table's backfill, and a rebuild with it; see `Backfills.cancel`."""
+        return self._backfills.cancel(table)
 
     def continue_backfills(self, queue: PageQueue, *, in_time: Callable[[], bool] = lambda: True) -> list[Job]:
-        """One turn of all backfills under way; see `continue_jobs` for what it costs. Any number of turns may run."""
-        return continue_jobs(self._means, self.jobs, queue, self._finished, in_time)
-
-    def _finished(self, job: Job) -> Job:
-        """The job that found nothing left: done, once its successor is in its table's place; itself as long as that
-        has views to build.
-        """
-        if job.target == job.table or self.promote(job.table, job.target):
-            return msgspec.structs.replace(job, state="done")
-        live = self.load(job.table).manifest
-        if live.successor == job.target:
-            return job
-        given_up = live.state == "dropped" or live.successor is not None
-        return msgspec.structs.replace(job, state="cancelled" if given_up else "done")
+        """One turn of all backfills under way; see `Backfills.turn` for what it costs. Any number of turns may run."""
+        return self._backfills.turn(queue, in_time)
 
     def reindex(
         self, table: str, keys: Iterable[str], *, progress: Callable[[ApplyResult], None] | None = None

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from math import isfinite
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from bucketdex.definition import TableDefinition
 from bucketdex.errors import (
     AccessDeniedError,
     BackfillError,
@@ -46,6 +47,7 @@ class Job(msgspec.Struct, kw_only=True, omit_defaults=True, rename={"number": "p
     started_at: float
     updated_at: float
     write: str = ""  # random, of each change: equal bytes never recur
+    source: str = ""  # what the table's keys are like; with another one it begins anew
     prefix: str | None = None
     rate: float | None = None  # objects a second at most
     force: bool = False  # the first pass sends everything
@@ -65,13 +67,28 @@ class Job(msgspec.Struct, kw_only=True, omit_defaults=True, rename={"number": "p
     error: str | None = None
 
     @property
+    def is_under_way(self) -> bool:
+        """Whether it runs, or rests until somebody resumes it."""
+        return self.state in ("running", "paused")
+
+    @property
     def is_over(self) -> bool:
         """Whether no turn will go on with it, unless somebody resumes it."""
         return self.state != "running"
 
-    def next_pass(self, now: float) -> Job:
-        """The same job at the start of its next pass."""
-        stalled = self.stalled + 1 if self.left_last_pass is not None and self.left >= self.left_last_pass else 0
+    def anew(self, source: str, now: float) -> Job:
+        """The same job at its start, for a table that is of other objects now."""
+        return Job(
+            id=self.id, table=self.table, target=self.target, started_at=now, updated_at=now, source=source,
+            prefix=self.prefix, rate=self.rate, force=self.force, inventory=self.inventory,
+        )  # fmt: skip
+
+    def next_pass(self, now: float, *, worked_off: bool = True) -> Job:
+        """The same job at the start of its next pass. One that found no less left counts as stalled, unless what was
+        sent before isn't `worked_off`.
+        """
+        no_less = self.left > 0 and self.left_last_pass is not None and self.left >= self.left_last_pass
+        stalled = self.stalled + worked_off if no_less else 0
         return msgspec.structs.replace(
             self, number=self.number + 1, cursor=None, walked=False, listed=0, unchanged=0, due=0, left=0,
             left_last_pass=self.left, stalled=stalled, updated_at=now,
@@ -100,22 +117,31 @@ class JobStore:
         return (backfill_table(listed.key) for listed in self._store.list(backfills_prefix()))
 
     def load(self, table: str, cached: SavedJob | None = None) -> SavedJob | None:
-        """The table's newest job, None where there never was one. One GET; `cached` itself while it still stands."""
+        """The table's newest job, None where there never was one. One GET; `cached` itself while it still stands.
+        BackfillError for an object that is no job.
+        """
         try:
             got = self._store.get(GetRequest(backfill_path(table), if_none_match=cached.etag if cached else None))
         except NotModifiedError:
             return cached
         except KeyMissingError:
             return None
-        return SavedJob(msgspec.json.decode(got.body, type=Job), got.etag)
+        try:
+            return SavedJob(msgspec.json.decode(got.body, type=Job), got.etag)
+        except msgspec.DecodeError as error:
+            raise BackfillError(
+                f"{backfill_path(table)} holds no backfill ({error}): delete it, then start one anew"
+            ) from error
 
     def save(self, base: SavedJob | None, new: Job) -> SavedJob:
         """Replaces `base`, or makes the table's first job. JobChangedError, with nothing changed, when somebody else
         was faster; StorageError when it isn't known whether it was saved. One PUT when all goes well.
 
         An error of the PUT proves nothing: the object is read, and as long as the base stands the same bytes go again.
+        The cursor is a key of somebody's object: one that has ended for good keeps none.
         """
-        new = msgspec.structs.replace(new, write=self._runtime.token())
+        cursor = None if new.state in ("done", "cancelled") else new.cursor
+        new = msgspec.structs.replace(new, cursor=cursor, write=self._runtime.token())
         path, body = backfill_path(new.table), msgspec.json.encode(new)
         failure: StorageError | None = None
         for attempt in range(PUTS_MAX):
@@ -154,28 +180,6 @@ class JobStore:
                 continue
         raise StorageError(f"the backfill of {table} changes all the time: try again")
 
-    def start(self, table: str, target: str, *, renew: bool = True, **wanted: Any) -> Job:
-        """A new job, in the place of one that is over or has another target. One that still runs or rests on the same
-        target is BackfillError, or (not `renew`) stays as it is and is returned.
-        """
-        rate = wanted.get("rate")
-        if rate is not None and not (isfinite(rate) and rate > 0):
-            raise BackfillError(f"a rate of {rate} objects a second: it has to be positive")
-        for _ in range(CHANGES_MAX):
-            found = self.load(table)
-            if found is not None and found.job.target == target and found.job.state in ("running", "paused"):
-                if renew:
-                    resume = "resume it, or " if found.job.state == "paused" else ""
-                    raise BackfillError(f"a backfill of {table} is {found.job.state}: {resume}cancel it first")
-                return found.job
-            now = self._runtime.now()
-            new = Job(id=self._runtime.token(), table=table, target=target, started_at=now, updated_at=now, **wanted)
-            try:
-                return self.save(found, new).job
-            except JobChangedError:
-                continue
-        raise StorageError(f"the backfill of {table} changes all the time: try again")
-
     def pause(self, table: str) -> Job:
         """Lets it rest: no more is sent; what was sent goes on. BackfillError unless it runs."""
         return self.change(table, lambda job: _became(job, "paused", ("running",)))
@@ -184,9 +188,27 @@ class JobStore:
         """Lets a paused or failed one go on where it stopped."""
         return self.change(table, lambda job: _became(job, "running", ("paused", "failed")))
 
-    def cancel(self, table: str) -> Job:
-        """Ends it for good; what was sent goes on."""
-        return self.change(table, lambda job: _became(job, "cancelled", ("running", "paused", "failed")))
+    def cancel(self, table: str, job_id: str | None = None) -> Job:
+        """Ends it for good; what was sent goes on. BackfillError when it is another one than that of `job_id`."""
+
+        def ended(job: Job) -> Job:
+            if job_id not in (None, job.id):
+                raise BackfillError(f"another backfill of {table} was started meanwhile: see its status")
+            return _became(job, "cancelled", ("running", "paused", "failed"))
+
+        return self.change(table, ended)
+
+
+def source_of(definition: TableDefinition) -> str:
+    """Which keys are a table's, as a job remembers it."""
+    source = definition.source
+    return f"prefix {source.prefix}" if source.key is None else f"key {source.key}"
+
+
+def require_rate(rate: float | None) -> None:
+    """BackfillError for a rate that nothing can keep."""
+    if rate is not None and not (isfinite(rate) and rate > 0):
+        raise BackfillError(f"a rate of {rate} objects a second: it has to be positive")
 
 
 def _became(job: Job, state: State, states: tuple[State, ...]) -> Job:

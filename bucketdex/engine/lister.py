@@ -31,7 +31,8 @@ class Lister:
     with `force` every one. `again`: an earlier pass has sent what was due, so what would look different for ever is
     not: objects that can't be read (their rows have no ETag), times that a listing rounds where a GET cuts them.
     With `inventory`, a report of S3 Inventory is gone through instead of the listing, and what the index has of a later
-    time than the report is not due; `after` is then a place in the report.
+    time than the report is not due (by a report without times, what it has by the same ETag); `after` is then a place
+    in the report.
     Raises as `Walk` and `Inventory` do.
     """
 
@@ -40,7 +41,7 @@ class Lister:
         again: bool = False, inventory: str | None = None,
     ) -> None:  # fmt: skip
         self.walk = Walk(means, table, prefix, None if inventory else after)
-        self._report = Inventory(means, self.walk, inventory, after) if inventory else None
+        self._report = Inventory(means, self.walk, inventory, after, force=force) if inventory else None
         self._force, self._again = force, again
 
     def pages(self, page_keys: int | None = None) -> Iterator[Page]:
@@ -67,6 +68,8 @@ class Lister:
         there, row = pair.object_stamp, pair.row_stamp
         assert there is not None and row is not None
         if self._report is not None:
+            if not there.second:  # no time
+                return there.etag != row.etag
             newer = there.second > row.second
             return newer or (there.second == row.second and there.etag not in ("", row.etag))
         if self._again:

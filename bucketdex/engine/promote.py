@@ -61,6 +61,7 @@ def promoted(live: Manifest, successor: Manifest, runtime: Runtime, settings: Se
     new = replacement(live, "definition", runtime, settings, touched=None)
     retire_all(new, runtime.now())
     new.definition, new.revision, new.successor = successor.definition, live.revision + 1, None
+    new.promoted = successor.table
     shift = new.generation - successor.generation
 
     def moved(run: Run) -> Run:

@@ -72,20 +72,23 @@ class Successors:
         except TableNotFoundError:
             return False
 
-    def abandon(self, table: str) -> None:
-        """The table stays as it is: its successor is named no more, and buried. Nothing where there is none."""
-        left: list[str | None] = [None]
+    def abandon(self, table: str, name: str) -> bool:
+        """The table stays as it is: its successor of that name is named no more, and buried. False, with nothing
+        changed, where the table has it no more: it was given up, swapped in, or replaced by another one meanwhile.
+        """
 
         def change(current: Manifest) -> Manifest | None:
-            left[0] = current.successor
-            if current.successor is None:
+            if current.successor != name:
                 return None
             new = replacement(current, "definition", self._runtime, self._settings)
             new.successor = None
             return new
 
-        land(self._manifests, self._runtime, self._settings, self._manifests.load(table), change)
-        self.bury(left[0])
+        base = self._manifests.load(table)
+        if land(self._manifests, self._runtime, self._settings, base, change) is None:
+            return False
+        self.bury(name)
+        return True
 
     def bury(self, name: str | None) -> None:
         """Makes a tombstone of a successor that nobody names any more. If that fails, a sweep does it."""

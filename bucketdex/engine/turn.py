@@ -14,9 +14,9 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 import msgspec
 
 from bucketdex.engine.changes import Means
-from bucketdex.engine.jobs import Job, JobChangedError, JobStore, SavedJob
+from bucketdex.engine.jobs import Job, JobChangedError, JobStore, SavedJob, source_of
 from bucketdex.engine.lister import Lister, Page
-from bucketdex.engine.walk import PAGE_KEYS
+from bucketdex.engine.walk import PAGE_KEYS, Walk
 from bucketdex.errors import BucketdexError, CommitGaveUpError, SnapshotExpiredError, StorageError, TableNotFoundError
 from bucketdex.storage import Listed
 
@@ -26,8 +26,9 @@ PACED_S: Final = 10.0  # of a rate: the most that one page holds
 SKEW_S: Final = 60.0  # by which the clocks of S3 and of a function may differ
 PATIENCE_S: Final = 1_200.0  # hidden messages that outlast it are failing, and wait for another try
 STALLED_MAX: Final = 4  # passes in a row that found no less left
-# SQS may count a minute late, and an empty queue that isn't only costs another pass. So the first one comes soon, and
-# those after passes that found no less left wait four times longer each: minutes in all before such a job has failed.
+LAG_S: Final = 90.0  # SQS may count a minute late: where an empty queue is the proof, it is believed after that
+# Elsewhere an empty queue that isn't only costs another pass. So the first one comes soon, and those after passes that
+# found no less left wait four times longer each: minutes in all before such a job has failed.
 SETTLE_S: Final = 2.0
 FAILURES_MAX: Final = 3  # in a row, before the job is left to the next turn
 
@@ -61,6 +62,8 @@ class Turn:
         self._pages: Iterator[Page] | None = None
         self._due_at = means.runtime.now()  # when the rate lets the next page go
         self._failures = 0
+        self.sent_at_last = 0.0  # of all jobs: the queue is everybody's
+        self.unexpected: Exception | None = None
 
     @property
     def job(self) -> Job:
@@ -73,17 +76,26 @@ class Turn:
         Cost: a conditional GET and a PUT of the job, a look at the queue, and what `Walk.pages` costs a page.
         """
         try:
-            if self._jobs.load(self.job.table, self._saved) is not self._saved:
-                return "over"
-            step = self._after_pass() if self.job.walked else self._next_page()
-            self._failures = 0
-            return "over" if self.job.is_over else step
+            try:
+                return self._step()
+            except TableNotFoundError as error:
+                return self._gone(error)
         except JobChangedError:
             return "over"
-        except TableNotFoundError as error:
-            return self._gone(error)
         except BucketdexError as error:
             return self._failed(error)
+        except Exception as error:
+            self.unexpected = error
+            with suppress(Exception):
+                self._save(error=f"{type(error).__name__}: {error}")
+            return "over"
+
+    def _step(self) -> Step:
+        if self._jobs.load(self.job.table, self._saved) is not self._saved:
+            return "over"
+        step = self._after_pass() if self.job.walked else self._next_page()
+        self._failures = 0
+        return "over" if self.job.is_over else step
 
     def _next_page(self) -> Step:
         job = self.job
@@ -91,7 +103,10 @@ class Turn:
         if self._means.runtime.now() < self._due_at or depth.visible + depth.hidden >= AHEAD_MAX:
             return "waits"
         if self._pages is None:
-            self._pages = self._lister(job).pages(page_keys(job.rate))
+            lister = self._lister(job)
+            if self._is_other(lister.walk):
+                return "worked"
+            self._pages = lister.pages(page_keys(job.rate))
         page = next(self._pages, None)
         if page is None:
             self._pages = None
@@ -113,6 +128,16 @@ class Turn:
             inventory=job.inventory if first else None,
         )  # fmt: skip
 
+    def _is_other(self, walk: Walk) -> bool:
+        """Whether the table is of other objects now, as one without any may be by a definition alone: what was listed
+        is none of them, and the job begins anew.
+        """
+        source = source_of(walk.definition)
+        if source == self.job.source:
+            return False
+        self._saved = self._jobs.save(self._saved, self.job.anew(source, self._means.runtime.now()))
+        return True
+
     def _send(self, job: Job, due: list[Listed], left: list[Listed]) -> None:
         """What was there before the job goes to its target; later uploads to the table by its name, as their events do,
         so that they aren't lost when the target takes its place.
@@ -131,26 +156,46 @@ class Turn:
         stays = job.target == job.table
         by_report = job.inventory is not None and job.number == 1  # which names objects that are gone
         found_all = job.left == 0 and not by_report
-        following = job.next_pass(now)
-        if not found_all and following.stalled >= STALLED_MAX:
-            self._save(state="failed", error=f"{job.left} objects stay unindexed: see the dead letters, then resume it")
-            return "worked"
-        # What was uploaded meanwhile is in the queue. It should be in a successor before that takes the table's place.
-        if not (found_all and (stays or job.due == 0)):
-            depth = self._queue.depth()
-            early = now < job.sent_at + SETTLE_S * 4**following.stalled
-            if early or depth.visible or (depth.hidden and now < job.sent_at + PATIENCE_S):
-                return "waits"
-        if found_all or (by_report and stays):
+        ends = found_all or (by_report and stays)
+        if ends and (job.due == 0 or (stays and not by_report)):
             return self._end()
-        self._saved = self._jobs.save(self._saved, following)
+        following = job.next_pass(now)
+        if not ends and following.stalled >= STALLED_MAX:
+            return self._fail(f"{job.left} objects stay unindexed: see the dead letters, then resume it")
+        unseen = stays and job.number == 1 and (job.force or by_report)  # what fails of it, no later pass finds
+        # What was uploaded meanwhile should be in a successor before that takes the table's place.
+        settle = LAG_S if ends or unseen else SETTLE_S * 4**following.stalled
+        depth = self._queue.depth()
+        late = now >= job.sent_at + PATIENCE_S
+        if now < job.sent_at + settle or (depth.hidden and not late) or (depth.visible and (unseen or not late)):
+            return "waits"
+        if unseen and depth.hidden:
+            return self._still_failing(depth)
+        if ends and not depth.visible:
+            return self._end()
+        self._saved = self._jobs.save(self._saved, job.next_pass(now, worked_off=not depth.visible))
+        return "worked"
+
+    def _still_failing(self, depth: Depth) -> Step:
+        """After all its patience. While other jobs send, they may be theirs: then it goes on waiting."""
+        if self._means.runtime.now() < self.sent_at_last + PATIENCE_S:
+            return "waits"
+        return self._fail(
+            f"{depth.hidden} messages have been failing for {PATIENCE_S / 60:g} minutes, so their objects may not have "
+            "been read: see the indexer's log and the dead letters, then resume it, or start it again"
+        )
+
+    def _fail(self, said: str) -> Step:
+        self._save(state="failed", error=said)
         return "worked"
 
     def _end(self) -> Step:
-        finished = self._finish(self.job)
-        if finished == self.job:
+        job, now = self.job, self._means.runtime.now()
+        if job.target == job.table and self._is_other(Walk(self._means, job.table, job.prefix, None)):
+            return "worked"
+        finished = self._finish(job)
+        if finished == job:
             return "waits"
-        now = self._means.runtime.now()
         self._saved = self._jobs.save(self._saved, msgspec.structs.replace(finished, updated_at=now))
         return "worked"
 
@@ -158,9 +203,9 @@ class Turn:
         """The target was dropped; or, a successor, given up, or put in its table's place by somebody else."""
         ended = msgspec.structs.replace(self.job, state="cancelled", error=str(error))
         if self.job.target != self.job.table:
-            ended = self._finish(self.job)
-        with suppress(JobChangedError):
-            self._saved = self._jobs.save(self._saved, ended)
+            finished = self._finish(self.job)
+            ended = finished if finished.is_over else ended
+        self._saved = self._jobs.save(self._saved, ended)
         return "over"
 
     def _failed(self, error: BucketdexError) -> Step:
@@ -182,19 +227,38 @@ class Turn:
 
 def continue_jobs(
     means: Means, jobs: JobStore, queue: PageQueue, finish: Callable[[Job], Job], in_time: Callable[[], bool]
-) -> list[Job]:
+) -> tuple[list[Job], list[Exception]]:
     """Goes on with all running jobs, a page of each in turn, until they are over or time runs out; the jobs as it left
-    them. One LIST and a GET a job where nothing is to do.
+    them, and what was unexpected: a job that can't be read, an error that is none of ours. That ends one job's turn
+    only, and is written down in it. One LIST and a GET a job where nothing is to do.
     """
-    found = [saved for table in list(jobs.tables()) if (saved := jobs.load(table)) is not None]
+    found, errors = _loaded(jobs)
     turns = [Turn(means, jobs, queue, finish, saved) for saved in found if not saved.job.is_over]
     going = turns
     while going and in_time():
+        sent_at_last = max(job.sent_at for job in (*(turn.job for turn in turns), *(saved.job for saved in found)))
+        for turn in going:
+            turn.sent_at_last = sent_at_last
         steps = [(turn, turn.step()) for turn in going]
         going = [turn for turn, step in steps if step != "over"]
+        going = [*going[1:], *going[:1]]  # who comes first takes what room the queue has
         if going and all(step == "waits" for _, step in steps):
             means.runtime.sleep(POLL_S)
-    return [turn.job for turn in turns]
+    errors += [turn.unexpected for turn in turns if turn.unexpected is not None]
+    return [turn.job for turn in turns], errors
+
+
+def _loaded(jobs: JobStore) -> tuple[list[SavedJob], list[Exception]]:
+    found: list[SavedJob] = []
+    errors: list[Exception] = []
+    for table in list(jobs.tables()):
+        try:
+            saved = jobs.load(table)
+        except BucketdexError as error:
+            errors.append(error)
+        else:
+            found += [saved] if saved is not None else []
+    return found, errors
 
 
 def page_keys(rate: float | None) -> int | None:

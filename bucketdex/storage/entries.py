@@ -118,7 +118,7 @@ class Manifest(msgspec.Struct, omit_defaults=True):
     `floor`: files below this base generation may be deleted when nothing refers to them; `floor_at`: when it was raised
     last. `descriptors`: paths of the live objects that hold parts of this manifest in the bucket; `ManifestStore` fills
     and resolves them. `successor`: the name of a table that is built beside this one to take its place; each commit
-    here is made there first.
+    here is made there first. `promoted`: the name of the one that took it last.
     """
 
     format: int
@@ -129,6 +129,7 @@ class Manifest(msgspec.Struct, omit_defaults=True):
     state: State = "live"
     managed_by: str | None = None
     successor: str | None = None
+    promoted: str | None = None
     definition: dict[str, Any] = msgspec.field(default_factory=dict)
     revision: int = 0
     floor: int = 0

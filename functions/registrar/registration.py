@@ -61,7 +61,7 @@ class Registrar:
         engine, name, known = self._engine, table.name, self._known(table.name)
         revived = known is not None and known.state == "dropped"
         if revived:  # first of all: once it is live, nothing tells that it lacks its objects
-            engine.jobs.start(name, name, renew=False)
+            engine.start_revived_backfill(name)
             self._put_off(name)
         engine.define(table, managed_by=managed_by)
         if moved:

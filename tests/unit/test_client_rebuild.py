@@ -10,7 +10,7 @@ from enginekit import DEFINITION, Bench, documents
 
 from bucketdex import BucketdexError, Database, QueryError, Table, col
 from bucketdex.definition import TableDefinition
-from bucketdex.errors import ScanRequiredError
+from bucketdex.errors import AccessDeniedError, BackfillError, ScanRequiredError
 
 PLAIN = DEFINITION.to_dict()
 NEW = TableDefinition.from_dict(
@@ -54,6 +54,38 @@ def test_without_the_data_bucket_nothing_takes_over() -> None:
     assert table.rows() == rows
     table.rebuild()  # goes on with what was announced
     assert table.definition == NEW
+
+
+def test_a_rate_that_nothing_keeps_announces_nothing() -> None:
+    bench, _, table = filled()
+    bench.engine.define(DEFINITION, managed_by="Shop")
+    for rate in (0, -1.0, float("nan"), float("inf")):
+        for rebuild in (table.rebuild, table.backfill_job().rebuild):
+            with pytest.raises(BucketdexError, match="has to be positive"):
+                rebuild(rate=rate)
+    assert bench.engine.successor("orders") is None
+
+
+def test_a_rebuild_that_cannot_end_can_be_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, database, table = filled()
+    before = table.rows()
+    opened = bench.data.open
+
+    def denied(key: str, **options: Any) -> Any:
+        if key == "orders/1":
+            raise AccessDeniedError("403")
+        return opened(key, **options)
+
+    monkeypatch.setattr(bench.data, "open", denied)
+    for rebuild in (table.rebuild, lambda: database.create_table(NEW)):
+        with pytest.raises(BucketdexError, match="'orders/1' first: 403"):
+            rebuild()
+        assert table.abandon_rebuild() and not table.abandon_rebuild()
+        assert table.status()["successor"] is None and table.rows() == before
+    bench.engine.define(NEW, managed_by="Shop")
+    with pytest.raises(BackfillError, match="stack Shop asks for what is built beside table 'orders'"):
+        table.abandon_rebuild()
+    assert table.status()["successor"] is not None
 
 
 def test_a_rebuild_finds_what_events_never_told() -> None:

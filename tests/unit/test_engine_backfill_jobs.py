@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from enginekit import TINY, Bench, TestRuntime, documents
+from enginekit import DEFINITION, TINY, Bench, TestRuntime, documents
 
+from bucketdex.definition import TableDefinition
 from bucketdex.engine import Depth, Engine, Event, Job, JobChangedError, turn, walk
 from bucketdex.engine.jobs import JobStore
 from bucketdex.errors import (
@@ -22,7 +23,8 @@ from bucketdex.errors import (
     StorageError,
     TableNotFoundError,
 )
-from bucketdex.storage import GetRequest, Listed, ObjectStore, backfill_path, open_index_store
+from bucketdex.storage import GetRequest, Listed, ObjectStore, backfill_path, open_index_store, round_path
+from bucketdex.views import BlockCache, Snapshot
 
 PAGE = 4
 
@@ -107,11 +109,15 @@ def test_a_backfill_indexes_everything_and_says_so() -> None:
     assert bench.turn() == [], "a job that is done is left alone"
 
 
-def test_nothing_to_do_costs_one_list(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_to_do_costs_two_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Deployed(0)
     asked: list[str] = []
-    monkeypatch.setattr(bench.index, "get", lambda request: asked.append(request.key))
-    assert bench.turn() == [] and asked == []
+    for name in ("get", "get_many", "put"):
+        monkeypatch.setattr(bench.index, name, lambda *_: asked.append("a request"))
+    for name in ("list", "folders"):
+        found = getattr(bench.index, name)
+        monkeypatch.setattr(bench.index, name, lambda prefix, found=found: (asked.append(prefix), found(prefix))[1])
+    assert bench.turn() == [] and asked == ["tables/", "backfills/"]
 
 
 def test_an_empty_bucket_and_one_that_is_indexed_are_done_in_one_pass() -> None:
@@ -138,13 +144,13 @@ def test_a_crash_between_sending_and_remembering_sends_twice_and_loses_nothing(m
     bench.engine.start_backfill("orders")
     bench.turn(1)
 
-    class CrashError(Exception):
+    class Crash(BaseException):
         pass
 
     def crash(*_: Any) -> Any:
-        raise CrashError
+        raise Crash
 
-    with monkeypatch.context() as patch, pytest.raises(CrashError):
+    with monkeypatch.context() as patch, pytest.raises(Crash):
         patch.setattr(bench.engine.jobs, "save", crash)
         bench.turn(1)
     assert [len(due) for _, due in bench.queue.visible] == [PAGE, PAGE]
@@ -279,6 +285,214 @@ def test_force_sends_everything_once() -> None:
     bench.engine.start_backfill("orders", force=True)
     job = bench.run()
     assert (job.state, job.number, job.sent) == ("done", 2, 6)
+
+
+@pytest.mark.parametrize("ends", ["worked off", "fails", "fails, then is mended"])
+def test_what_fails_of_a_forced_pass_is_said(ends: str) -> None:
+    """No later pass would find it: it looks the same."""
+    bench = Deployed(6)
+    bench.apply(*(f"orders/{i:03d}" for i in range(6)))
+    bench.engine.start_backfill("orders", force=True)
+    bench.turn()
+    bench.queue.hidden = [bench.queue.visible.pop(0)]
+    bench.queue.work_off(bench.engine)
+    while not bench.job().is_over and bench.runtime.now() < bench.job().sent_at + turn.PATIENCE_S - 60:
+        bench.turn()
+        assert bench.job().number == 1
+    if ends == "worked off":
+        bench.queue.hidden = []
+        assert bench.run().state == "done"
+        return
+    bench.turn()
+    assert (bench.job().state, bench.job().number) == ("failed", 1)
+    assert "1 messages have been failing for 20 minutes" in str(bench.job().error)
+    bench.engine.jobs.resume("orders")
+    bench.turn()
+    assert bench.job().state == "failed"
+    if ends != "fails":
+        bench.queue.hidden = []
+        bench.engine.jobs.resume("orders")
+        assert bench.run().state == "done"
+
+
+def other_table(bench: Deployed, objects: int, name: str = "big") -> None:
+    source = {"prefix": f"{name}/", "format": "ndjson"}
+    bench.engine.define(TableDefinition.from_dict(name, DEFINITION.to_dict() | {"source": source}))
+    for i in range(objects):
+        bench.data.put(f"{name}/{i:05d}", b"")
+    bench.runtime.clock += 3_600
+
+
+def test_a_forced_pass_waits_as_long_as_messages_may_be_others() -> None:
+    bench = Deployed(2)
+    other_table(bench, 1)
+    bench.apply("orders/000", "orders/001")
+    bench.engine.start_backfill("orders", force=True)
+    bench.turn()
+    bench.queue.hidden, bench.queue.visible = bench.queue.visible, []
+    bench.runtime.clock += turn.PATIENCE_S / 2
+    bench.engine.start_backfill("big", force=True)
+    bench.turn()
+    bench.queue.visible = []
+    bench.runtime.clock += turn.PATIENCE_S / 2
+    bench.turn()
+    assert bench.job().state == "running"
+    bench.runtime.clock += turn.PATIENCE_S / 2
+    assert [job.state for job in bench.turn()] == ["failed", "failed"]
+
+
+def test_a_small_backfill_does_not_wait_for_the_end_of_a_large_one() -> None:
+    bench = Deployed(3)
+    other_table(bench, 4_000)
+    bench.engine.start_backfill("big")
+    bench.engine.start_backfill("orders")
+    began = bench.runtime.now()
+    while not bench.job().is_over:
+        bench.turn(3)
+        bench.queue.work_off(bench.engine, 2)
+        assert bench.runtime.now() < began + 2 * turn.PATIENCE_S
+    big = bench.engine.jobs.load("big")
+    assert bench.job().state == "done" and big is not None and not big.job.is_over
+
+
+def test_backfills_take_turns_with_the_room_in_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn, "AHEAD_MAX", 1)
+    bench = Deployed(14)
+    other_table(bench, 100)
+    bench.engine.start_backfill("big")
+    bench.engine.start_backfill("orders")
+    rounds = iter(range(6))
+
+    def in_time() -> bool:
+        bench.queue.work_off(bench.engine, 1)
+        return next(rounds, None) is not None
+
+    bench.engine.continue_backfills(bench.queue, in_time=in_time)
+    big = bench.engine.jobs.load("big")
+    assert big is not None and (big.job.sent, bench.job().sent) == (3 * PAGE, 3 * PAGE)
+
+
+def test_passes_that_find_nothing_left_are_no_stalled_ones() -> None:
+    def stalled(left: int, before: int | None, **options: bool) -> int:
+        return a_job(left=left, left_last_pass=before, stalled=1).next_pass(1.0, **options).stalled
+
+    assert [stalled(0, 0), stalled(1, 2), stalled(3, None), stalled(2, 2), stalled(3, 2)] == [0, 0, 0, 2, 2]
+    assert stalled(2, 2, worked_off=False) == 1
+
+
+def test_messages_that_wait_for_indexers_that_are_stopped_are_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn, "AHEAD_MAX", 12)
+    bench = Deployed(3)
+    bench.engine.start_backfill("orders")
+    for _ in range(20):
+        bench.runtime.clock += turn.PATIENCE_S
+        bench.turn()
+    assert bench.job().state == "running" and len(bench.queue.visible) == 12, "and it sends no end of them"
+    assert bench.run().state == "done"
+
+
+def test_a_table_that_is_of_other_objects_now_is_begun_anew() -> None:
+    """One without objects is redefined as it is, and the keys that the cursor has passed were others."""
+    for turns in (1, 3, None):
+        bench = Deployed(0)
+        for i in range(6):
+            bench.put(f"archive/{i}", documents(bench.random, 2))
+        for i in range(30):
+            bench.put(f"orders/{i:02d}.tmp", documents(bench.random, 1))
+        sources = [{"key": "orders/{id2}.ndjson"}, {"prefix": "archive/"}]
+        first, second = (
+            TableDefinition.from_dict("orders", DEFINITION.to_dict() | {"source": {"format": "ndjson"} | source})
+            for source in sources
+        )
+        bench.engine.define(first)
+        bench.runtime.clock = max(item.last_modified for item in bench.data.list("")) + 3_600
+        bench.engine.start_backfill("orders")
+        if turns is not None:
+            bench.turn(turns)
+            before = bench.job()
+            bench.engine.define(second)
+            bench.turn(2)  # the first of which finds out
+            assert (bench.job().listed, bench.job().id) == (
+                PAGE,
+                before.id,
+            ) and bench.job().started_at > before.started_at
+        else:  # after its last page
+            load = bench.engine.jobs.load
+
+            def late(table: str, *cached: Any, bench: Deployed = bench, load: Any = load, second: Any = second) -> Any:
+                found = load(table, *cached)
+                if found.job.walked:
+                    bench.engine.jobs.load = load  # type: ignore[method-assign]
+                    bench.engine.define(second)
+                return found
+
+            bench.engine.jobs.load = late  # type: ignore[method-assign]
+        job = bench.run()
+        assert (job.state, job.sent, job.started_at > bench.runtime.now() - 3_600) == ("done", 6, True)
+        snapshot = Snapshot(bench.index, bench.engine.load("orders").manifest, second, BlockCache())
+        assert len(list(snapshot.scan("objects", None, None))) == 6
+
+
+def test_one_that_is_over_keeps_no_key() -> None:
+    bench = Deployed(14)
+    bench.engine.start_backfill("orders")
+    bench.turn(2)
+    assert bench.engine.jobs.pause("orders").cursor == "orders/007", "to go on from"
+    bench.engine.jobs.resume("orders")
+    assert bench.run().cursor is None
+    bench.engine.start_backfill("orders")
+    bench.turn(2)
+    assert bench.engine.jobs.cancel("orders").cursor is None
+    assert b"orders/0" not in bench.index.get(GetRequest(backfill_path("orders"))).body
+
+
+def test_a_sweep_of_a_dropped_table_leaves_no_key_beside_it() -> None:
+    bench = Deployed(14)
+    bench.engine.start_backfill("orders")
+    bench.turn(2)
+    bench.engine.jobs.pause("orders")
+    bench.index.put(round_path("orders"), b'{"last_key": "orders/003"}')
+    bench.engine.sweep("orders")
+    assert bench.job().state == "paused"
+    bench.engine.drop_table("orders")
+    bench.engine.sweep("orders")
+    assert (bench.job().state, bench.job().cursor) == ("cancelled", None)
+    assert list(bench.index.list(round_path("orders"))) == []
+
+
+def test_an_unexpected_error_ends_one_turn_of_one_backfill_and_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Deployed(3)
+    other_table(bench, 2)
+    bench.engine.start_backfill("big")
+    bench.engine.start_backfill("orders")
+    send = bench.queue.send
+
+    def fails(job: str, table: str, due: Sequence[Listed]) -> None:
+        if table == "big":
+            raise ValueError("a bug")
+        send(job, table, due)
+
+    monkeypatch.setattr(bench.queue, "send", fails)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="a bug"):
+            bench.turn()
+        big = bench.engine.jobs.load("big")
+        assert big is not None and (big.job.state, big.job.error) == ("running", "ValueError: a bug")
+        bench.queue.work_off(bench.engine)
+    assert bench.job().state == "done"
+    monkeypatch.undo()
+    bench.turn()
+    assert [table for table, _ in bench.queue.visible] == ["big"]
+
+
+def test_an_object_that_is_no_job_keeps_no_other_from_its_turn() -> None:
+    bench = Deployed(3)
+    bench.engine.start_backfill("orders")
+    for body in (b"", b"[]", b"\xff", b'{"id": 7}'):
+        bench.index.put(backfill_path("aaa"), body)
+        with pytest.raises(BackfillError, match=r"backfills/aaa.json holds no backfill \(.*delete it, then start one"):
+            bench.turn()
+    assert bench.job().sent == 3
 
 
 def test_a_prefix_narrows_it() -> None:
@@ -498,12 +712,12 @@ def test_any_schedule_ends_in_a_rebuild(seed: int, monkeypatch: pytest.MonkeyPat
     engines[1]._means.runtime.clock = bench.runtime.clock  # type: ignore[attr-defined]
     bench.engine.start_backfill("orders", force=r.random() < 0.2, rate=r.choice([None, None, 1.0]))
 
-    class CrashError(Exception):
+    class Crash(BaseException):
         pass
 
     def meanwhile() -> None:
         if r.random() < 0.15:
-            raise CrashError
+            raise Crash
         if r.random() < 0.3:
             bench.queue.before_send = lambda: None
             with_other = engines[1].continue_backfills(bench.queue, in_time=iter([True, True, False]).__next__)
@@ -514,7 +728,7 @@ def test_any_schedule_ends_in_a_rebuild(seed: int, monkeypatch: pytest.MonkeyPat
         act = r.random()
         bench.queue.before_send = meanwhile
         if act < 0.4:
-            with suppress(CrashError):
+            with suppress(Crash):
                 bench.turn(r.randrange(6))
         elif act < 0.6 and bench.queue.visible:
             spot = r.randrange(len(bench.queue.visible))

@@ -7,15 +7,17 @@ import gzip
 import io
 import json
 import random
+import re
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote_plus
 
 import pytest
-from enginekit import TINY, Bench, documents
+from enginekit import DEFINITION, TINY, Bench, documents
 
+from bucketdex.definition import TableDefinition
 from bucketdex.engine import Depth, Engine, Event, walk
-from bucketdex.errors import AccessDeniedError, BackfillError
+from bucketdex.errors import AccessDeniedError, BackfillError, KeyMissingError, StorageError
 from bucketdex.storage import Listed, ObjectStore, open_data_store
 
 URL = "s3://reports/data/daily/2026-01-02T01-00Z/manifest.json"
@@ -89,7 +91,7 @@ class Queue:
             assert not engine.apply(table, [Event(item.key, size=item.size) for item in due]).failed
 
 
-@pytest.mark.parametrize("columns", [COLUMNS, ["Bucket", "Key"], ["Bucket", "Key", "LastModifiedDate", "Size"]])
+@pytest.mark.parametrize("columns", [COLUMNS, ["Bucket", "Key", "ETag"], ["Bucket", "Key", "LastModifiedDate", "Size"]])
 def test_a_report_is_as_good_as_a_listing(columns: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(walk, "PAGE_KEYS", 4)
     bench = Reported()
@@ -100,6 +102,20 @@ def test_a_report_is_as_good_as_a_listing(columns: list[str], monkeypatch: pytes
     assert bench.contents() == bench.rebuilt()
     again = bench.engine.backfill("orders", inventory=URL)
     assert (again.unchanged, again.due) == (15, 0)
+    bench.runtime.clock += 60
+    bench.data.put("orders/001", b'{"id": "new", "created_at": "2026-01-01T00:00:00Z"}\n')  # its event is lost
+    bench.report({"Key": "orders/001", "LastModifiedDate": "2100-01-01T00:00:00Z"}, columns=columns)
+    assert bench.engine.backfill("orders", inventory=URL).due >= 1
+    assert bench.contents() == bench.rebuilt()
+
+
+def test_a_report_that_tells_no_change_is_refused_unless_all_is_read() -> None:
+    bench = Reported(3)
+    bench.report(columns=["Bucket", "Key", "Size"])
+    with pytest.raises(BackfillError, match="have the inventory hold ETag or LastModifiedDate, or use force"):
+        bench.engine.backfill("orders", inventory=URL)
+    assert bench.engine.backfill("orders", inventory=URL, force=True).applied == 9
+    assert bench.contents() == bench.rebuilt()
 
 
 def test_old_versions_delete_markers_and_keys_of_others_are_passed_over() -> None:
@@ -141,6 +157,7 @@ def test_a_job_goes_on_in_the_middle_of_a_report(steps: int, monkeypatch: pytest
     sent = 0
     for _ in range(30):
         engine = bench.another()  # as after a crash
+        bench.runtime.clock += 30
         left = iter([True] * steps)
         (job,) = engine.continue_backfills(queue, in_time=lambda left=left: next(left, False)) or [None]
         if job is None:
@@ -168,6 +185,8 @@ def test_it_waits_for_the_queue_before_it_is_done() -> None:
         ({"fileFormat": "ORC"}, "is in ORC: choose CSV as the inventory's output format"),
         ({"fileFormat": "Parquet"}, "is in Parquet: choose CSV"),
         ({"fileSchema": 7}, "is no manifest of S3 Inventory"),
+        ({"fileSchema": "Bucket, Size"}, "has no keys, but Bucket, Size: choose another report"),
+        ({"fileSchema": "Bucket, Key, ETag"}, "data/daily/data/0.csv.gz is damaged: it has 8 columns"),
     ],
 )
 def test_other_reports_are_refused_with_the_remedy(changes: dict[str, Any], said: str) -> None:
@@ -175,9 +194,10 @@ def test_other_reports_are_refused_with_the_remedy(changes: dict[str, Any], said
     bench.report(**changes)
     with pytest.raises(BackfillError, match=said):
         bench.engine.backfill("orders", inventory=URL)
-    with pytest.raises(BackfillError, match=said):
-        bench.engine.start_backfill("orders", inventory=URL)
-    assert bench.engine.jobs.load("orders") is None, "it isn't started"
+    if "damaged" not in said:  # which only its lines tell
+        with pytest.raises(BackfillError, match=said):
+            bench.engine.start_backfill("orders", inventory=URL)
+        assert bench.engine.jobs.load("orders") is None, "it isn't started"
     bench.report()
     bench.engine.start_backfill("orders", inventory=URL)
     bench.report(**changes)
@@ -196,7 +216,7 @@ def test_a_report_that_is_not_there_ends_it_at_the_start_or_in_a_turn() -> None:
     bench.reports.delete_many(["data/daily/data/0.csv.gz"])  # they expire
     bench.engine.continue_backfills(queue)
     saved = bench.engine.jobs.load("orders")
-    assert saved is not None and saved.job.state == "failed" and "take a newer report" in str(saved.job.error)
+    assert saved is not None and saved.job.state == "failed" and "use a newer report" in str(saved.job.error)
 
 
 def test_a_report_that_cannot_be_read_from_here_is_left_to_the_backfiller(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,6 +227,7 @@ def test_a_report_that_cannot_be_read_from_here_is_left_to_the_backfiller(monkey
 
     monkeypatch.setattr(bench.reports, "get", denied)
     assert bench.engine.start_backfill("orders", inventory=URL).inventory == URL
+    bench.engine.cancel_backfill("orders")
     with pytest.raises(BackfillError, match="give the URL of its manifest"):
         bench.engine.start_backfill("orders", inventory=URL.removesuffix("/manifest.json"))
 
@@ -255,5 +276,83 @@ def test_damage_is_an_error() -> None:
     with pytest.raises(BackfillError, match="is damaged"):
         bench.engine.backfill("orders", inventory=URL)
     bench.reports.delete_many([key])
-    with pytest.raises(BackfillError, match="is gone: take a newer report"):
+    with pytest.raises(BackfillError, match=r"0\.csv\.gz of the report is gone: use a newer report"):
         bench.engine.backfill("orders", inventory=URL)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ({"Size": "12 kB"}, "line 1 of memory://.*/data/daily/data/0.csv.gz is damaged: .*12 kB.*use another report"),
+        ({"LastModifiedDate": "yesterday"}, "line 1 of .*yesterday"),
+        ({"Key": "orders/%FF"}, "line 1 of .* can't decode byte"),
+    ],
+)
+def test_a_line_that_cannot_be_read_ends_its_backfill_and_no_other(line: dict[str, str], said: str) -> None:
+    bench, queue = Reported(0), Queue()
+    for item in list(bench.data.list("")):
+        bench.data.delete_many([item.key])
+    bench.put("orders/1", [])
+    bench.report(line)
+    bench.data.delete_many(["orders/1"])
+    bench.put("zebra/1", documents(bench.random, 1))
+    zebra = {"source": {"prefix": "zebra/", "format": "ndjson"}}
+    bench.engine.define(TableDefinition.from_dict("zebra", DEFINITION.to_dict() | zebra))
+    bench.runtime.clock = 4e9
+    bench.engine.start_backfill("orders", inventory=URL)
+    bench.engine.start_backfill("zebra")
+    bench.engine.continue_backfills(queue, in_time=iter([True] * 20 + [False]).__next__)
+    saved = bench.engine.jobs.load("orders")
+    assert saved is not None and saved.job.state == "failed"
+    assert re.search(said.replace("line 1", "line [12]").replace("0.csv", "[01].csv"), str(saved.job.error))
+    assert [table for table, _ in queue.pages] == ["zebra"]
+
+
+def test_text_that_is_none_is_an_error() -> None:
+    bench = Reported(3)
+    bench.report(files=1)
+    bench.reports.put("data/daily/data/0.csv.gz", b'"data","orders/\xff"\n')
+    with pytest.raises(BackfillError, match=r"0\.csv\.gz is damaged after line 0: .* can't decode byte"):
+        bench.engine.backfill("orders", inventory=URL)
+
+
+@pytest.mark.parametrize("place", ["orders/003", "3:0", "0", ":", "-1:0", "0:" + "9" * 5000])
+def test_a_key_is_no_place_in_a_report(place: str) -> None:
+    bench = Reported(3)
+    bench.report()
+    with pytest.raises(BackfillError, match="with an inventory, start_after is a file and a line of it"):
+        bench.engine.backfill("orders", inventory=URL, start_after=place)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (KeyMissingError("404"), "there is no report s3://reports/.*: give the URL of a manifest that is there"),
+        (StorageError("get x: 404 NoSuchBucket"), "there is no report s3://reports/.*"),
+        (AccessDeniedError("403"), "may not be read: see the construct's inventory_bucket"),
+    ],
+)
+def test_a_report_that_is_not_there_ends_its_backfill(
+    error: StorageError, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, queue = Reported(3), Queue()
+
+    def get(_: object) -> None:
+        raise error
+
+    bench.report()
+    bench.engine.start_backfill("orders", inventory=URL)
+    monkeypatch.setattr(bench.reports, "get", get)
+    bench.engine.continue_backfills(queue)
+    saved = bench.engine.jobs.load("orders")
+    assert saved is not None and saved.job.state == "failed" and re.search(said, str(saved.job.error))
+
+
+def test_messages_of_a_report_that_keep_failing_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, queue = Reported(2), Queue()
+    bench.report()
+    bench.engine.start_backfill("orders", inventory=URL)
+    monkeypatch.setattr(queue, "depth", lambda: Depth(0, 1))
+    bench.engine.continue_backfills(queue)
+    saved = bench.engine.jobs.load("orders")
+    assert saved is not None and saved.job.state == "failed" and "have been failing" in str(saved.job.error)
