@@ -240,7 +240,7 @@ class Table:
         False where there is none. BackfillError for what a stack's changed definition asks for: deploying the old
         definition gives that up. Four GETs, two PUTs.
         """
-        return self._context.engine.abandon_rebuild(self.name)
+        return self._context.engine.abandon(self.name)
 
     def verify(
         self,

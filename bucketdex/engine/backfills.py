@@ -127,7 +127,7 @@ class Backfills:
             self._successors.abandon(table, name)
         return job
 
-    def abandon_rebuild(self, table: str) -> bool:
+    def abandon(self, table: str) -> bool:
         """Gives up what is built to take the table's place; the table stays as it is. False where there is nothing.
         BackfillError for the successor that a stack's changed definition asks for. Cost: 4 GETs, 2 PUTs.
         """

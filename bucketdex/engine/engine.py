@@ -94,13 +94,9 @@ class Engine:
         """Puts a successor that knows every object in its table's place; see `Promoter.promote`."""
         return self._promoter.promote(table, successor)
 
-    def abandon(self, table: str, successor: str) -> bool:
-        """Gives the table's successor of that name up; the table stays as it is. False where it has that no more."""
-        return self._successors.abandon(table, successor)
-
-    def abandon_rebuild(self, table: str) -> bool:
-        """Gives up what is built to take the table's place; see `Backfills.abandon_rebuild`."""
-        return self._backfills.abandon_rebuild(table)
+    def abandon(self, table: str) -> bool:
+        """Gives up what is built to take the table's place; see `Backfills.abandon`."""
+        return self._backfills.abandon(table)
 
     def drop_table(self, name: str, *, managed_by: str | None = None) -> None:
         """Drops a table; late events for it do nothing."""

@@ -112,7 +112,7 @@ def test_a_successor_that_others_put_in_place_or_gave_up_ends_it(turns: int) -> 
         if end == "drop_table":
             bench.engine.drop_table("orders", managed_by="Shop")
         elif end == "abandon":
-            assert bench.engine.abandon("orders", str(bench.engine.successor("orders")))
+            assert bench.engine._successors.abandon("orders", str(bench.engine.successor("orders")))
         else:
             bench.engine.build_successor("orders")
         bench.queue.work_off(bench.engine)

@@ -264,7 +264,7 @@ def test_what_was_deleted_leaves_successors_too(shape: str, seed: int) -> None:
         elif choice < 0.14:
             world.engine.build_successor("people")
         elif choice < 0.18:
-            world.engine.abandon_rebuild("people")
+            world.engine.abandon("people")
         world.round()
         assert world.overdue() == [], number
     world.apply()

@@ -189,7 +189,7 @@ def test_defining_again_goes_on_with_a_successor_gives_it_up_or_replaces_it() ->
     assert tombstone.state == "dropped" and not referenced(tombstone)
     assert bench.engine.define(FEWER_VIEWS).manifest.successor is None
     bench.engine.define(NEW)
-    assert bench.engine.abandon_rebuild("orders") and not bench.engine.abandon_rebuild("orders")
+    assert bench.engine.abandon("orders") and not bench.engine.abandon("orders")
     assert bench.engine.successor("orders") is None
     assert live_contents(bench) == rebuilt(bench, FEWER_VIEWS)
     bench.engine.define(NEW)
@@ -508,7 +508,7 @@ def test_a_tombstone_stays_one() -> None:
     bench, store, rival = bench_of(23)
     name = bench.engine.define(NEW_FEWER).manifest.successor
     assert name is not None
-    store.at(0, "put", lambda: rival.abandon("orders", name), of=successors_prefix("orders"))
+    store.at(0, "put", lambda: rival.abandon("orders"), of=successors_prefix("orders"))
     bench.engine.define(NEW)
     assert bench.engine.load(name).manifest.state == "dropped"
     assert bench.engine.successor("orders") not in (None, name)
@@ -583,7 +583,7 @@ WORK: dict[str, tuple[Callable[[Bench], object], Callable[[Engine], object], Tab
     "go on": (lambda bench: bench.engine.define(NEW_FEWER), lambda engine: engine.define(NEW), NEW),
     "rebuild": (lambda bench: None, lambda engine: engine.rebuild("orders"), DEFINITION),
     "promote": (built, promote, NEW),
-    "abandon": (built, lambda engine: engine.abandon_rebuild("orders"), DEFINITION),
+    "abandon": (built, lambda engine: engine.abandon("orders"), DEFINITION),
     "sweep": (swapped, lambda engine: engine.sweep("orders"), NARROW),
 }
 
@@ -681,7 +681,7 @@ class Crowd:
         self.engine.rebuild("orders")
 
     def abandon(self) -> None:
-        self.engine.abandon_rebuild("orders")
+        self.engine.abandon("orders")
 
     def collect(self) -> None:
         self.bench.runtime.clock += 150
