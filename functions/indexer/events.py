@@ -56,7 +56,7 @@ def read_message(record: SQSRecord, route: Route) -> Message:
             return message._replace(events=tuple((table, event) for event in events), is_page=True)
         events = [_event(changed) for changed in _records(body)]
         return message._replace(events=tuple((table, event) for event in events for table in route(event.key)))
-    except (ValueError, KeyError, TypeError, BucketdexError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, BucketdexError) as error:
         return message._replace(error=error)
 
 
