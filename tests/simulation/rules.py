@@ -13,11 +13,19 @@ class Edit(NamedTuple):
     new: str
 
 
+class Loud(NamedTuple):
+    """An error of the engine's own that shows that a rule is gone, and why it shows there rather than in a check."""
+
+    error: str
+    why: str
+
+
 class Rule(NamedTuple):
-    """A rule, and the edits that take it out."""
+    """A rule, and the edits that take it out. What shows that it is gone is a check, unless `loud` says otherwise."""
 
     name: str
     edits: tuple[Edit, ...]
+    loud: Loud | None = None
 
 
 def _rule(name: str, file: str, old: str, new: str) -> Rule:
@@ -74,11 +82,28 @@ COMMITS = (
         "    if len(later) != manifest.generation - generation:",
         "    if False:",
     ),
-    _rule(
+    Rule(
         "everything is redone when the definition or the set of views changed",
-        "engine/attempt.py",
-        'if current.state == "dropped" or not same_shape(base, current):',
-        'if current.state == "dropped":',
+        (
+            Edit(  # but where the old rows couldn't even be read
+                "bucketdex/engine/attempt.py",
+                'if current.state == "dropped" or not same_shape(base, current):',
+                'if current.state == "dropped" or current.successor != base.successor or any(\n'
+                "            state.hash != base.views[name].hash\n"
+                "            for name, state in current.views.items()\n"
+                "            if name in ('objects', 'records', 'rejects')\n"
+                "        ):",
+            ),
+            Edit(
+                "bucketdex/engine/commit.py",
+                "        for name, runs in self._runs.items():\n",
+                "        for name, runs in self._runs.items():\n"
+                "            if name not in new.views or any(\n"
+                "                f'/{new.views[name].id}/' not in file.path for run in runs for file in run.files\n"
+                "            ):\n"
+                "                continue\n",
+            ),
+        ),
     ),
     _rule(
         "a commit of too many keys touches every key",
@@ -202,7 +227,12 @@ COMPACTIONS = (
             Edit(
                 "bucketdex/engine/retire.py",
                 "if retires_for(other) == name and state.hash == view.hash]",
-                "if retires_for(other) == name]",
+                "if retires_for(other) == name and (state.hash == view.hash or view.kind == 'index')]",
+            ),
+            Edit(
+                "bucketdex/engine/retire.py",
+                "        if name not in new.views or new.views[name].hash != state.hash:",
+                "        if name not in new.views or new.views[name].kind != 'index' and new.views[name].hash != state.hash:",
             ),
             Edit(
                 "bucketdex/engine/retire.py",
@@ -220,9 +250,9 @@ COMPACTIONS = (
     ),
     _rule(
         "a view that retires is kept up to date until another is ready",
-        "views/spec.py",
-        "        for index in (*definition.indexes, *definition.retiring.indexes)",
-        "        for index in (*definition.retiring.indexes, *definition.indexes)[-len(definition.indexes) :]",
+        "engine/draft.py",
+        "for view in views_of(self._definition)]",
+        "for view in views_of(self._definition) if '@' not in view.name]",
     ),
     _rule(
         "a summary is ready only after the views that settle it",
