@@ -178,9 +178,11 @@ COMMITS = (
         "        if current is base:\n            return None\n",
         "        if current is base:\n            raise SwapLostError(current)\n",
     ),
-    Rule(
+    _rule(
         "an object that is read in several requests is pinned",
-        (Edit("simulation/toxics.py", "GetRequest(key, offset, if_match=got.etag)", "GetRequest(key, offset)"),),
+        "storage/stores.py",
+        "GetRequest(info.key, start=offset, if_match=info.etag)",
+        "GetRequest(info.key, start=offset)",
     ),
 )
 
