@@ -184,6 +184,18 @@ COMMITS = (
         "GetRequest(info.key, start=offset, if_match=info.etag)",
         "GetRequest(info.key, start=offset)",
     ),
+    _rule(
+        "the reading of an object that is replaced meanwhile starts over",
+        "storage/stores.py",
+        '            raise ObjectChangedError(f"{info.key!r} was replaced while it was read: read it again") from error\n',
+        "            return\n",
+    ),
+    _rule(
+        "an object is rejected whole, or not, by what its second reading finds",
+        "engine/changes.py",
+        "        if rejecting and rejected != bool(reader.rejects):",
+        "        if False:",
+    ),
 )
 
 COMPACTIONS = (
@@ -348,6 +360,23 @@ GARBAGE = (
         "",
     ),
     _rule(
+        "a descriptor of the newest generation may yet be named",
+        "engine/collect.py",
+        "if path not in live and base_generation(path) < manifest.generation]",
+        "if path not in live]",
+    ),
+    Rule(
+        "a damaged read does not become a damaged file",
+        (
+            Edit(
+                "bucketdex/engine/commit.py",
+                "            read_file(body, file)  # a damaged read must not become a damaged file\n",
+                "",
+            ),
+        ),
+        Loud("CorruptFileError", "the file itself says that it is damaged, to whoever reads it"),
+    ),
+    _rule(
         "a dropped table leaves a tombstone",
         "engine/define.py",
         'new.state, new.managed_by, new.successor = "dropped", None, None\n            retire_all(new, self._runtime.now())\n            return new',
@@ -434,4 +463,60 @@ SUCCESSORS = (
     ),
 )
 
-RULES = (*COMMITS, *COMPACTIONS, *GARBAGE, *SUCCESSORS)
+ERASURE = (
+    _rule(
+        "a fold is due when a retraction is old",
+        "engine/erasure.py",
+        "    if any(delta.retracted_at and now - delta.retracted_at > settings.erase_seconds / 4 for delta in live):\n        return True\n",
+        "",
+    ),
+    _rule(
+        "a merge that erases waits for the fold of what belongs to it",
+        "engine/erasure.py",
+        "    return bool(live) and _folded_too_little(live, runs_to_erase(state, settings, now))\n",
+        "    return False\n",
+    ),
+    _rule(
+        "a merge is due when a retraction is old",
+        "engine/erasure.py",
+        "    due = [run for run in state.runs if run.retracted_at and now - run.retracted_at > settings.erase_seconds / 2]\n",
+        "    due: list[Run] = []\n",
+    ),
+    Rule(
+        "a merge that erases takes every run that reaches as far up and back",
+        (
+            Edit(
+                "bucketdex/engine/erasure.py",
+                "        chosen = [run for run in state.runs if run.since <= through and run.files[-1].last >= low]\n",
+                "        chosen = due\n",
+            ),
+            Edit("bucketdex/engine/compact.py", "STEPS_MAX = 10_000", "STEPS_MAX = 10"),  # or it goes on for hours
+        ),
+    ),
+    _rule(
+        "a merge that isn't whole takes over since when its inputs may hold what was retracted",
+        "engine/erasure.py",
+        "return Scope(since, through, oldest(run.retracted_at for run in partial), whole_from)",
+        "return Scope(since, through, 0.0, whole_from)",
+    ),
+    _rule(
+        "a bulk commit that retracts says so of every delta before it",
+        "engine/commit.py",
+        "        if self._runs and self._retracts:  # of rows that may be in any delta so far\n",
+        "        if False:\n",
+    ),
+    _rule(
+        "a fold takes over since when its deltas may hold what was retracted",
+        "engine/compact.py",
+        "                retracted_at=oldest(delta.retracted_at for delta in deltas) if retracts else 0.0,\n",
+        "                retracted_at=0.0,\n",
+    ),
+    _rule(
+        "what is left of an input of a merge is due",
+        "engine/merging.py",
+        "            retracted_at=oldest(each.retracted_at for each in self.inputs) or now,\n",
+        "            retracted_at=run.retracted_at,\n",
+    ),
+)
+
+RULES = (*COMMITS, *COMPACTIONS, *GARBAGE, *SUCCESSORS, *ERASURE)
