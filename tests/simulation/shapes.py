@@ -202,9 +202,9 @@ def _sweeping(r: random.Random, shape: Shape) -> Shape:
     shape.swap_factor = r.choice([1.0, 3.0])
     shape.collectors, shape.compactors, shape.sweeps = 2, r.choice([1, 2]), 0.8
     shape.pauses_s = [0.0, 1.0, 20.0, 60.0]
-    if r.random() < 0.4:  # and collectors that sleep between two requests, among descriptors
-        shape.manifest_bytes_max = 4_000
-        shape.toxicity = msgspec.structs.replace(shape.toxicity, stall=0.02, damaged=0.1)
+    if r.random() < 0.3:  # and damaged reads, where every commit brings files that a sweep may overtake
+        shape.toxicity = msgspec.structs.replace(shape.toxicity, damaged=0.15)
+        shape.settings = msgspec.structs.replace(shape.settings, delta_rows_max=0)
     return shape
 
 
@@ -269,6 +269,7 @@ def _merging(r: random.Random, shape: Shape) -> Shape:
         tier_runs=r.choice([2, 4]), retracted_share=r.choice([0.25, 9.0, 9.0]),
     )  # fmt: skip
     shape.mutations, shape.compactors, shape.interrupted = r.choice([12, 24]), r.choice([1, 2, 3]), 0.6
+    shape.erasing &= shape.settings.step_rows > 2  # or maintenance takes more swaps than it is allowed
     shape.pauses_s = [0.0, 1.0, 5.0, 20.0]
     return shape
 
@@ -279,7 +280,7 @@ def _erasing(r: random.Random, shape: Shape) -> Shape:
     shape.keys = [f"d/{i}" for i in range(r.choice([2, 4]))]
     shape.rows, shape.mutations = [1, 2, 4, 13], r.choice([3, 6, 10])
     shape.settings = msgspec.structs.replace(
-        shape.settings, delta_rows_max=r.choice([4, 14]), debt_deltas=r.choice([2, 6]), debt_rows=r.choice([12, 60]),
+        shape.settings, delta_rows_max=r.choice([4, 14]), debt_deltas=r.choice([6, 40]), debt_rows=r.choice([60, 1_000]),
         retracted_share=r.choice([0.25, 9.0]), tier_runs=r.choice([2, 4]), step_rows=30,
     )  # fmt: skip
     shape.compactors, shape.interrupted = r.choice([0, 1, 1]), 0.4
