@@ -42,9 +42,7 @@ def extractor_batches(reading: Reading, chunks: Iterable[bytes]) -> Iterator[Rec
                 batch.rows.append(reading.row(record, at))
             except RecordError as error:
                 batch.rejects.append(reading.reject(error, at, None))
-            except (
-                Exception
-            ) as error:  # of members made while they are read; it may quote anything
+            except Exception as error:  # of members made while they are read; it may quote anything
                 failure = RecordError(f"its members can't be read ({type(error).__name__})")
                 batch.rejects.append(reading.reject(failure, at, None))
             if number % BATCH_RECORDS == BATCH_RECORDS - 1:

@@ -56,9 +56,8 @@ class ObstoreStore(ObjectStore):
         first = read(GetRequest(key))
         info = self._got(key, first, b"")
 
-        def reopen(offset: int) -> Iterator[bytes]:
-            result = read(GetRequest(key, start=offset, if_match=info.etag))
-            return iter(result.stream(CHUNK_BYTES))
+        def reopen(request: GetRequest) -> Iterator[bytes]:
+            return iter(read(request).stream(CHUNK_BYTES))
 
         chunks = resuming(info, first.stream(CHUNK_BYTES), reopen, (Exception,))
         return OpenObject(info, chunks, chunks.close)

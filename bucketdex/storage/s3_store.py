@@ -75,9 +75,8 @@ class S3DataStore(S3IndexStore):
         first = read(GetRequest(key))
         info = _got(key, first, b"")
 
-        def reopen(offset: int) -> Iterator[bytes]:
-            again = read(GetRequest(key, start=offset, if_match=info.etag))
-            return again["Body"].iter_chunks(CHUNK_BYTES)
+        def reopen(request: GetRequest) -> Iterator[bytes]:
+            return read(request)["Body"].iter_chunks(CHUNK_BYTES)
 
         chunks = resuming(info, first["Body"].iter_chunks(CHUNK_BYTES), reopen, (Exception,))
         return OpenObject(info, chunks, first["Body"].close)

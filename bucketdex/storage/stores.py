@@ -138,12 +138,15 @@ class ObjectStore(ABC):
 
 
 def resuming(
-    info: Got, chunks: Iterable[bytes], reopen: Callable[[int], Iterable[bytes]], broken: tuple[type[Exception], ...]
+    info: Got,
+    chunks: Iterable[bytes],
+    reopen: Callable[[GetRequest], Iterable[bytes]],
+    broken: tuple[type[Exception], ...],
 ) -> Generator[bytes, None, None]:
-    """The chunks of one body, picked up again with `reopen(offset)` when one of the `broken` errors ends them early.
+    """The chunks of one body, picked up again with `reopen` when one of the `broken` errors ends them early.
 
-    `reopen` must pin the ETag: a failed precondition becomes ObjectChangedError, since the bytes already handed out
-    belong to another object.
+    Its request is for the rest, and pinned to the ETag: a failed precondition becomes ObjectChangedError, since the
+    bytes already handed out belong to another object.
     """
     offset = 0
     attempts = 0
@@ -166,7 +169,7 @@ def resuming(
                 f"the body of {info.key!r} breaks off at byte {offset} of {info.size}: read it again"
             ) from failure
         try:
-            source = iter(reopen(offset))
+            source = iter(reopen(GetRequest(info.key, start=offset, if_match=info.etag)))
         except PreconditionFailedError as error:
             raise ObjectChangedError(f"{info.key!r} was replaced while it was read: read it again") from error
     if offset != info.size:

@@ -62,7 +62,12 @@ class Client:
     def _rows(self, table: Table) -> int:
         group = self._place.random.choice(["x", "y", None])
         query = table.where(g=group).allow_scan()
-        found = _counted(query.rows())
+        rows = []
+        for row in query:  # whoever works with one row after the other reads for a long time
+            rows.append(row)
+            if self._place.random.random() < 0.1:
+                self._place.scheduler.pause(self._place.random.choice([1.0, 30.0, 1_000.0]))
+        found = _counted(rows)
         return self._compare(query, lambda truth: found == _counted(r for r in truth.rows if r["g"] == group))
 
     def _count(self, table: Table) -> int:

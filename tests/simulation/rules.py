@@ -13,11 +13,19 @@ class Edit(NamedTuple):
     new: str
 
 
+class Loud(NamedTuple):
+    """An error of the engine's own that shows that a rule is gone, and why it shows there rather than in a check."""
+
+    error: str
+    why: str
+
+
 class Rule(NamedTuple):
-    """A rule, and the edits that take it out."""
+    """A rule, and the edits that take it out. What shows that it is gone is a check, unless `loud` says otherwise."""
 
     name: str
     edits: tuple[Edit, ...]
+    loud: Loud | None = None
 
 
 def _rule(name: str, file: str, old: str, new: str) -> Rule:
@@ -74,11 +82,28 @@ COMMITS = (
         "    if len(later) != manifest.generation - generation:",
         "    if False:",
     ),
-    _rule(
+    Rule(
         "everything is redone when the definition or the set of views changed",
-        "engine/attempt.py",
-        'if current.state == "dropped" or not same_shape(base, current):',
-        'if current.state == "dropped":',
+        (
+            Edit(  # but where the old rows couldn't even be read
+                "bucketdex/engine/attempt.py",
+                'if current.state == "dropped" or not same_shape(base, current):',
+                'if current.state == "dropped" or current.successor != base.successor or any(\n'
+                "            state.hash != base.views[name].hash\n"
+                "            for name, state in current.views.items()\n"
+                "            if name in ('objects', 'records', 'rejects')\n"
+                "        ):",
+            ),
+            Edit(
+                "bucketdex/engine/commit.py",
+                "        for name, runs in self._runs.items():\n",
+                "        for name, runs in self._runs.items():\n"
+                "            if name not in new.views or any(\n"
+                "                f'/{new.views[name].id}/' not in file.path for run in runs for file in run.files\n"
+                "            ):\n"
+                "                continue\n",
+            ),
+        ),
     ),
     _rule(
         "a commit of too many keys touches every key",
@@ -153,9 +178,23 @@ COMMITS = (
         "        if current is base:\n            return None\n",
         "        if current is base:\n            raise SwapLostError(current)\n",
     ),
-    Rule(
+    _rule(
         "an object that is read in several requests is pinned",
-        (Edit("simulation/toxics.py", "GetRequest(key, offset, if_match=got.etag)", "GetRequest(key, offset)"),),
+        "storage/stores.py",
+        "GetRequest(info.key, start=offset, if_match=info.etag)",
+        "GetRequest(info.key, start=offset)",
+    ),
+    _rule(
+        "the reading of an object that is replaced meanwhile starts over",
+        "storage/stores.py",
+        '            raise ObjectChangedError(f"{info.key!r} was replaced while it was read: read it again") from error\n',
+        "            return\n",
+    ),
+    _rule(
+        "an object is rejected whole, or not, by what its second reading finds",
+        "engine/changes.py",
+        "        if rejecting and rejected != bool(reader.rejects):",
+        "        if False:",
     ),
 )
 
@@ -202,7 +241,12 @@ COMPACTIONS = (
             Edit(
                 "bucketdex/engine/retire.py",
                 "if retires_for(other) == name and state.hash == view.hash]",
-                "if retires_for(other) == name]",
+                "if retires_for(other) == name and (state.hash == view.hash or view.kind == 'index')]",
+            ),
+            Edit(
+                "bucketdex/engine/retire.py",
+                "        if name not in new.views or new.views[name].hash != state.hash:",
+                "        if name not in new.views or new.views[name].kind != 'index' and new.views[name].hash != state.hash:",
             ),
             Edit(
                 "bucketdex/engine/retire.py",
@@ -220,9 +264,9 @@ COMPACTIONS = (
     ),
     _rule(
         "a view that retires is kept up to date until another is ready",
-        "views/spec.py",
-        "        for index in (*definition.indexes, *definition.retiring.indexes)",
-        "        for index in (*definition.retiring.indexes, *definition.indexes)[-len(definition.indexes) :]",
+        "engine/draft.py",
+        "for view in views_of(self._definition)]",
+        "for view in views_of(self._definition) if '@' not in view.name]",
     ),
     _rule(
         "a summary is ready only after the views that settle it",
@@ -316,6 +360,23 @@ GARBAGE = (
         "",
     ),
     _rule(
+        "a descriptor of the newest generation may yet be named",
+        "engine/collect.py",
+        "if path not in live and base_generation(path) < manifest.generation]",
+        "if path not in live]",
+    ),
+    Rule(
+        "a damaged read does not become a damaged file",
+        (
+            Edit(
+                "bucketdex/engine/commit.py",
+                "            read_file(body, file)  # a damaged read must not become a damaged file\n",
+                "",
+            ),
+        ),
+        Loud("CorruptFileError", "the file itself says that it is damaged, to whoever reads it"),
+    ),
+    _rule(
         "a dropped table leaves a tombstone",
         "engine/define.py",
         'new.state, new.managed_by, new.successor = "dropped", None, None\n            retire_all(new, self._runtime.now())\n            return new',
@@ -404,12 +465,6 @@ SUCCESSORS = (
 
 BACKFILLS = (
     _rule(
-        "later uploads are sent under the name of the table, not of its successor",
-        "engine/turn.py",
-        "            self._queue.send(job.id, job.table, [listed for listed in due if listed in young])",
-        "            self._queue.send(job.id, job.target, [listed for listed in due if listed in young])",
-    ),
-    _rule(
         "a successor is whole only after a pass that found nothing left",
         "engine/turn.py",
         "        found_all = job.left == 0 and not by_report",
@@ -438,4 +493,60 @@ READERS = (
     ),
 )
 
-RULES = (*COMMITS, *COMPACTIONS, *GARBAGE, *SUCCESSORS, *BACKFILLS, *READERS)
+ERASURE = (
+    _rule(
+        "a fold is due when a retraction is old",
+        "engine/erasure.py",
+        "    if any(delta.retracted_at and now - delta.retracted_at > settings.erase_seconds / 4 for delta in live):\n        return True\n",
+        "",
+    ),
+    _rule(
+        "a merge that erases waits for the fold of what belongs to it",
+        "engine/erasure.py",
+        "    return bool(live) and _folded_too_little(live, runs_to_erase(state, settings, now))\n",
+        "    return False\n",
+    ),
+    _rule(
+        "a merge is due when a retraction is old",
+        "engine/erasure.py",
+        "    due = [run for run in state.runs if run.retracted_at and now - run.retracted_at > settings.erase_seconds / 2]\n",
+        "    due: list[Run] = []\n",
+    ),
+    Rule(
+        "a merge that erases takes every run that reaches as far up and back",
+        (
+            Edit(
+                "bucketdex/engine/erasure.py",
+                "        chosen = [run for run in state.runs if run.since <= through and run.files[-1].last >= low]\n",
+                "        chosen = due\n",
+            ),
+            Edit("bucketdex/engine/compact.py", "STEPS_MAX = 10_000", "STEPS_MAX = 10"),  # or it goes on for hours
+        ),
+    ),
+    _rule(
+        "a merge that isn't whole takes over since when its inputs may hold what was retracted",
+        "engine/erasure.py",
+        "return Scope(since, through, oldest(run.retracted_at for run in partial), whole_from)",
+        "return Scope(since, through, 0.0, whole_from)",
+    ),
+    _rule(
+        "a bulk commit that retracts says so of every delta before it",
+        "engine/commit.py",
+        "        if self._runs and self._retracts:  # of rows that may be in any delta so far\n",
+        "        if False:\n",
+    ),
+    _rule(
+        "a fold takes over since when its deltas may hold what was retracted",
+        "engine/compact.py",
+        "                retracted_at=oldest(delta.retracted_at for delta in deltas) if retracts else 0.0,\n",
+        "                retracted_at=0.0,\n",
+    ),
+    _rule(
+        "what is left of an input of a merge is due",
+        "engine/merging.py",
+        "            retracted_at=oldest(each.retracted_at for each in self.inputs) or now,\n",
+        "            retracted_at=run.retracted_at,\n",
+    ),
+)
+
+RULES = (*COMMITS, *COMPACTIONS, *GARBAGE, *SUCCESSORS, *BACKFILLS, *READERS, *ERASURE)

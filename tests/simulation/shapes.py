@@ -14,8 +14,8 @@ from bucketdex.engine import Settings
 from bucketdex.engine.settings import ERASE_SECONDS_MIN
 
 KINDS = (
-    "mixed", "mixed", "hot", "bursty", "bulk", "bulk", "sweeping", "losing", "poisoned", "redefined", "merging", "rebuilt",
-    "rebuilt",
+    "mixed", "hot", "bursty", "bulk", "bulk", "sweeping", "losing", "poisoned", "redefined", "merging", "rebuilt",
+    "rebuilt", "erasing",
 )  # fmt: skip
 
 PLAIN: dict[str, Any] = {
@@ -128,7 +128,7 @@ def draw(r: random.Random) -> Shape:
         drops=False,
         rebuilds=False,
         late=False,
-        erasing=r.random() < 0.12,
+        erasing=r.random() < 0.06,
         poison={},
     )
     shape = _SHAPED.get(kind, _mixed)(r, shape)
@@ -161,6 +161,12 @@ def _hot(r: random.Random, shape: Shape) -> Shape:
     shape.settings = msgspec.structs.replace(shape.settings, attempts_max=r.choice([2, 8, 8]))
     shape.upgraded = not shape.repairers and r.random() < 0.4
     shape.swap_factor = r.choice([1.0, 5.0, 30.0])
+    if r.random() < 0.3:  # large objects that change between their two readings
+        shape.rows, shape.mutations, shape.pauses_s = [1, 13, 30], 12, [0.0, 0.05, 0.1]
+        shape.definitions = [
+            msgspec.structs.replace(d, source=msgspec.structs.replace(d.source, on_error="reject_object"))
+            for d in shape.definitions
+        ]
     return shape
 
 
@@ -171,6 +177,10 @@ def _bursty(r: random.Random, shape: Shape) -> Shape:
     shape.pauses_s, shape.polls_s = [0.0, 1.0, 10.0, 30.0], [1.0, 10.0, 60.0]
     shape.delivery = Delivery(again=0.6, delays_s=(0.0, 0.0, 10.0, 60.0, 200.0))
     shape.indexers = r.choice([1, 2])
+    if r.random() < 0.5:  # bodies that break, and are other ones when they are asked for again
+        shape.toxicity = msgspec.structs.replace(shape.toxicity, reset=0.6)
+        shape.keys, shape.rows, shape.pauses_s = shape.keys[:1], [2, 4, 9, 20], [1.0, 5.0, 10.0]
+        shape.delivery, shape.mutations = Delivery(again=0.3, delays_s=(0.0, 20.0, 200.0)), 32
     return shape
 
 
@@ -196,6 +206,9 @@ def _sweeping(r: random.Random, shape: Shape) -> Shape:
     shape.swap_factor = r.choice([1.0, 3.0])
     shape.collectors, shape.compactors, shape.sweeps = 2, r.choice([1, 2]), 0.8
     shape.pauses_s = [0.0, 1.0, 20.0, 60.0]
+    if r.random() < 0.3:  # and damaged reads, where every commit brings files that a sweep may overtake
+        shape.toxicity = msgspec.structs.replace(shape.toxicity, damaged=0.15)
+        shape.settings = msgspec.structs.replace(shape.settings, delta_rows_max=0)
     return shape
 
 
@@ -264,11 +277,25 @@ def _merging(r: random.Random, shape: Shape) -> Shape:
         tier_runs=r.choice([2, 4]), retracted_share=r.choice([0.25, 9.0, 9.0]),
     )  # fmt: skip
     shape.mutations, shape.compactors, shape.interrupted = r.choice([12, 24]), r.choice([1, 2, 3]), 0.6
+    shape.erasing &= shape.settings.step_rows > 2  # or maintenance takes more swaps than it is allowed
     shape.pauses_s = [0.0, 1.0, 5.0, 20.0]
+    return shape
+
+
+def _erasing(r: random.Random, shape: Shape) -> Shape:
+    """Little that is left among few deltas and runs, so that nothing but age makes it go; commits of every size."""
+    shape.erasing = True
+    shape.keys = [f"d/{i}" for i in range(r.choice([2, 4]))]
+    shape.rows, shape.mutations = [1, 2, 4, 13], r.choice([3, 6, 10])
+    shape.settings = msgspec.structs.replace(
+        shape.settings, delta_rows_max=r.choice([4, 14]), debt_deltas=r.choice([6, 40]), debt_rows=r.choice([60, 1_000]),
+        retracted_share=r.choice([0.25, 9.0]), tier_runs=r.choice([2, 4]), step_rows=30,
+    )  # fmt: skip
+    shape.compactors, shape.interrupted = r.choice([0, 1, 1]), 0.4
     return shape
 
 
 _SHAPED = {
     "hot": _hot, "bursty": _bursty, "bulk": _bulk, "sweeping": _sweeping, "losing": _losing, "poisoned": _poisoned,
-    "redefined": _redefined, "rebuilt": _rebuilt, "merging": _merging,
+    "redefined": _redefined, "rebuilt": _rebuilt, "merging": _merging, "erasing": _erasing,
 }  # fmt: skip

@@ -5,6 +5,7 @@ again.
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
 import sys
@@ -12,6 +13,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from toxics import FAULTS
@@ -21,19 +23,41 @@ PROGRESS_S = 15.0  # between two lines, where there is no terminal
 CHUNK = 4
 
 
+class Failure(NamedTuple):
+    """Why a seed failed: the check that says so (None: no check does, an error came first), the error's last line, and
+    all of it.
+    """
+
+    check: str | None
+    error: str
+    trace: str
+
+
 class Played(NamedTuple):
     """A seed, what happened in it, and why it failed, if so."""
 
     seed: int
     counts: Counter[str]
-    failure: str | None
+    failure: Failure | None
 
 
 def play(seed: int) -> Played:
     try:
         return Played(seed, run_seed(seed), None)
-    except Exception:
-        return Played(seed, Counter(), traceback.format_exc())
+    except Exception as error:
+        return Played(seed, Counter(), _failure(error))
+
+
+def _failure(error: Exception) -> Failure:
+    """A check is an assertion of the simulation: neither one of the engine's own nor one that only passes an error on."""
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    path = Path(at.filename)
+    said = path.parent == Path(__file__).parent and isinstance(error, AssertionError)
+    passed_on = error.args[0] if error.args and isinstance(error.args[0], Exception) else None
+    line = traceback.format_exception_only(passed_on or error)[-1].strip().splitlines()[-1]
+    if not error.args:
+        line = f"{line}: {at.line}"
+    return Failure(f"{path.stem}.{at.name}" if said and passed_on is None else None, line, traceback.format_exc())
 
 
 class Progress:
@@ -81,16 +105,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2_000)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--quiet", action="store_true", help="say nothing but the seed that fails")
+    parser.add_argument("--quiet", action="store_true", help="say nothing but the seed that fails and why, as JSON")
     options = parser.parse_args()
     seeds = range(options.first, options.first + options.seeds)
     totals: Counter[str] = Counter()
     progress = Progress(len(seeds))
     for done, (seed, counts, failure) in enumerate(played(seeds, min(options.jobs, len(seeds))), 1):
         if failure is not None:
-            if not options.quiet:
-                print(f"\n{failure}\nplay it again: python tests/simulation/soak.py --seeds 1 --first {seed}")
-            print(f"seed {seed}")
+            if options.quiet:
+                print(json.dumps({"seed": seed, "check": failure.check, "error": failure.error}))
+            else:
+                print(f"\n{failure.trace}\nplay it again: python tests/simulation/soak.py --seeds 1 --first {seed}")
             raise SystemExit(1)
         totals += counts
         if not options.quiet:

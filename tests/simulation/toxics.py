@@ -106,9 +106,9 @@ class SimulatedStore(ObjectStore):
             raise UnreadableObjectError(f"simulated: {key} is archived")
         info = msgspec.structs.replace(got, body=b"")
 
-        def reopen(offset: int) -> Iterator[bytes]:
+        def reopen(request: GetRequest) -> Iterator[bytes]:
             self._step("reopen", key)
-            return self._chunks(self._bucket.get(GetRequest(key, offset, if_match=got.etag)).body)
+            return self._chunks(self._bucket.get(request).body)
 
         chunks = resuming(info, self._chunks(got.body), reopen, (ConnectionResetError,))
         return OpenObject(info, chunks, lambda: None)

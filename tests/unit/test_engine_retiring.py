@@ -11,7 +11,7 @@ from test_engine_successor import leftovers, rebuilt
 
 from bucketdex import Database
 from bucketdex.definition import TableDefinition
-from bucketdex.engine import Engine, Event, walk
+from bucketdex.engine import Engine, Event, define, retire, walk
 from bucketdex.errors import (
     BucketdexError,
     CommitGaveUpError,
@@ -250,9 +250,19 @@ def test_another_version_s_lines_do_not_retire(monkeypatch: pytest.MonkeyPatch) 
     plain: dict[str, Any] = dict(manifest.definition)
     [name] = plain["retiring"]["indexes"]
     manifest.views[name].hash = "0" * 12
-    from bucketdex.engine import retire
-
     assert not retire._retiring(manifest, version(2)).indexes
+
+
+def test_a_definition_of_another_version_is_another_one() -> None:
+    """What this version can't read isn't what it is asked for, nor is anything of it kept up to date."""
+    bench = bench_of(8)
+    manifest = bench.engine.load("orders").manifest
+    assert define._is_same(manifest, version(0), None)
+    manifest.definition["fields"]["amount"] = "quaternion"
+    with pytest.raises(DefinitionError):
+        TableDefinition.from_dict("orders", manifest.definition)
+    assert not define._is_same(manifest, version(0), None)
+    assert not retire._retiring(manifest, version(1)).indexes
 
 
 def test_a_file_says_nothing_of_what_retires(tmp_path: Any) -> None:

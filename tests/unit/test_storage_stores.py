@@ -177,9 +177,10 @@ def test_a_broken_body_is_resumed_where_it_broke(body: bytes, breaks: list[int],
             return iter([body[offset:stop]])
         return breaking(body, offset, stop)
 
-    def reopen(offset: int) -> Iterator[bytes]:
-        asked.append(offset)
-        return reader(offset)
+    def reopen(request: GetRequest) -> Iterator[bytes]:
+        assert (request.key, request.length, request.if_match) == ("k", None, "e")
+        asked.append(request.start or 0)
+        return reader(asked[-1])
 
     info = Got("k", b"", "e", len(body), 0.0)
     assert b"".join(resuming(info, reader(0), reopen, (BrokenError,))) == body
@@ -189,18 +190,20 @@ def test_a_broken_body_is_resumed_where_it_broke(body: bytes, breaks: list[int],
 def test_a_body_may_break_often_as_long_as_it_goes_on() -> None:
     body = bytes(range(5 * RESUMES_MAX))
 
-    def reader(offset: int) -> Iterator[bytes]:
+    def reopen(request: GetRequest) -> Iterator[bytes]:
+        offset = request.start or 0
         return breaking(body, offset, min(offset + 1, len(body)))
 
-    assert b"".join(resuming(Got("k", b"", "e", len(body), 0.0), reader(0), reader, (BrokenError,))) == body
+    info = Got("k", b"", "e", len(body), 0.0)
+    assert b"".join(resuming(info, breaking(body, 0, 1), reopen, (BrokenError,))) == body
 
 
 def test_a_body_that_keeps_breaking_is_an_error() -> None:
     opened = []
 
-    def reopen(offset: int) -> Iterator[bytes]:
-        opened.append(offset)
-        return breaking(b"abc", offset, offset)
+    def reopen(request: GetRequest) -> Iterator[bytes]:
+        opened.append(request.start)
+        return breaking(b"abc", 2, 2)
 
     with pytest.raises(StorageError, match="breaks off at byte 2 of 3"):
         list(resuming(Got("k", b"", "e", 3, 0.0), breaking(b"abc", 0, 2), reopen, (BrokenError,)))
@@ -208,7 +211,7 @@ def test_a_body_that_keeps_breaking_is_an_error() -> None:
 
 
 def test_a_replaced_object_is_not_stitched_together() -> None:
-    def reopen(offset: int) -> Iterator[bytes]:
+    def reopen(request: GetRequest) -> Iterator[bytes]:
         raise PreconditionFailedError("412")
 
     chunks = resuming(Got("k", b"", "e", 3, 0.0), breaking(b"abc", 0, 2), reopen, (BrokenError,))
@@ -219,7 +222,7 @@ def test_a_replaced_object_is_not_stitched_together() -> None:
 
 def test_a_body_that_is_too_long_is_an_error() -> None:
     with pytest.raises(StorageError, match="4 bytes instead of 3"):
-        list(resuming(Got("k", b"", "e", 3, 0.0), [b"abcd"], lambda offset: [], (BrokenError,)))
+        list(resuming(Got("k", b"", "e", 3, 0.0), [b"abcd"], lambda request: [], (BrokenError,)))
 
 
 class FlakyInner:
