@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from importlib import import_module
+from itertools import islice
 from typing import Any
 
 from bucketdex.errors import DefinitionError
@@ -32,31 +33,48 @@ def load_extractor(name: str) -> Callable[[bytes], Iterable[Any]]:
 
 def extractor_batches(reading: Reading, chunks: Iterable[bytes]) -> Iterator[RecordBatch]:
     """The records that the extractor gives for the unpacked bytes. They have no range: `at` is (their number, 0)."""
-    extract = load_extractor(reading.definition.source.extractor or "")
+    given = extracted(reading.definition.source.extractor or "", document(chunks))
     batch = RecordBatch([], [])
-    for number, record in enumerate(_given(extract, document(chunks))):
-        if isinstance(record, ObjectError):
-            yield batch
-            raise record
-        at = (number, 0)
-        try:
-            batch.rows.append(reading.row(record, at))
-        except RecordError as error:
-            batch.rejects.append(reading.reject(error, at, None))
-        if number % BATCH_RECORDS == BATCH_RECORDS - 1:
-            yield batch
-            batch = RecordBatch([], [])
+    try:
+        for number, record in enumerate(given):
+            at = (number, 0)
+            try:
+                batch.rows.append(reading.row(record, at))
+            except RecordError as error:
+                batch.rejects.append(reading.reject(error, at, None))
+            except Exception as error:  # its members are made as they are read, and the error may quote them
+                failure = RecordError(f"its members can't be read ({type(error).__name__})")
+                batch.rejects.append(reading.reject(failure, at, None))
+            if number % BATCH_RECORDS == BATCH_RECORDS - 1:
+                yield batch
+                batch = RecordBatch([], [])
+    except ObjectError:
+        yield batch
+        raise
     yield batch
 
 
-def _given(extract: Callable[[bytes], Iterable[Any]], data: bytes) -> Iterator[Any]:
-    """What the function gives.
+def extracted(name: str, data: bytes) -> Iterator[Any]:
+    """What the function gives for the unpacked bytes of an object.
 
-    Its failure, the last item, is the object's; it may quote anything, so only its type is told.
+    ObjectError when it fails. Its own error may quote anything, so only its type is told, and it is no cause.
     """
+    extract = load_extractor(name)
     try:
         yield from extract(data)
+        return
+    except (Exception, SystemExit) as error:
+        kind = type(error).__name__
+    raise ObjectError(f"the extractor failed with {kind}")
+
+
+def extracted_record(name: str, data: bytes, number: int) -> dict[str, Any]:
+    """The record of that number, from 0. ValueError when there is none; ObjectError as `extracted`, and when its
+    members can't be read.
+    """
+    (record,) = islice(extracted(name, data), number, number + 1)
+    try:
+        return dict(record)
     except Exception as error:
-        failure = ObjectError(f"the extractor failed with {type(error).__name__}")
-        failure.__cause__ = error
-        yield failure
+        kind = type(error).__name__
+    raise ObjectError(f"its members can't be read ({kind})")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import islice
 from typing import Any, TypeAlias
 
 from bucketdex.definition.table import TableDefinition
 from bucketdex.errors import StorageError
 from bucketdex.source.csv_ import original_record
-from bucketdex.source.extractor import load_extractor
+from bucketdex.source.extractor import extracted_record
 from bucketdex.source.jsontext import plain
 from bucketdex.source.object import At, ObjectError
 from bucketdex.source.unpack import packing, unpack
@@ -36,7 +35,7 @@ def original(definition: TableDefinition, at: At | None, fetch: Fetch, *, packed
         return _record(definition, fetch(*at), lambda: _ranges(fetch))
     except (ValueError, ObjectError) as error:
         if packing(fetch(0, 4)) is None:
-            raise _gone(error) from error
+            raise _gone(error) from None
     return _from_whole(definition, at, fetch)
 
 
@@ -44,12 +43,10 @@ def _from_whole(definition: TableDefinition, at: At | None, fetch: Fetch) -> dic
     try:
         data = b"".join(unpack([fetch(None, None)], unpacked_bytes_max=definition.source.max_unpacked_bytes))
         if definition.source.extractor is not None:
-            number = 0 if at is None else at[0]
-            (record,) = islice(load_extractor(definition.source.extractor)(data), number, number + 1)
-            return dict(record)
+            return extracted_record(definition.source.extractor, data, 0 if at is None else at[0])
         return _record(definition, data if at is None else data[at[0] : sum(at)], lambda: iter([data]))
     except (ValueError, ObjectError) as error:
-        raise _gone(error) from error
+        raise _gone(error) from None
 
 
 def _record(definition: TableDefinition, data: bytes, start: Callable[[], Iterator[bytes]]) -> dict[str, Any]:
@@ -70,4 +67,6 @@ def _ranges(fetch: Fetch) -> Iterator[bytes]:
 
 
 def _gone(error: Exception) -> StorageError:
-    return StorageError(f"the object no longer holds the record ({type(error).__name__}); query again")
+    """Says why, without the error's own text or the bytes that it may hold: they may be anybody's values."""
+    why = error.reason if isinstance(error, ObjectError) else type(error).__name__
+    return StorageError(f"the object no longer holds the record ({why}); query again")
