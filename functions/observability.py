@@ -12,6 +12,8 @@ from aws_lambda_powertools.metrics import EphemeralMetrics
 logger = Logger()
 NAMESPACE = "Bucketdex"
 metrics = Metrics(namespace=NAMESPACE)
+# Handlers capture no error: of one that is raised a trace has the type, message and stack anyway, and as metadata it
+# would get the error's attributes too, such as the text that a JSON parser stopped at.
 # Patching every library would import botocore's integrations at each cold start; the handlers' own segments suffice.
 tracer = Tracer(auto_patch=False)
 

@@ -35,7 +35,7 @@ queue = SqsPageQueue(boto3.client("sqs"), settings.backfill_queue_url)
 
 @logger.inject_lambda_context
 @metrics.log_metrics
-@tracer.capture_lambda_handler(capture_response=False)
+@tracer.capture_lambda_handler(capture_response=False, capture_error=False)
 def handler(event: dict[str, Any], context: LambdaContext) -> None:
     """Goes on with every running job until there is no more to do now, or a minute before its time runs out.
 

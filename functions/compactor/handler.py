@@ -36,7 +36,7 @@ engine = Engine(index, index, system_runtime(), settings=bounds)  # it never rea
 
 @logger.inject_lambda_context
 @metrics.log_metrics(capture_cold_start_metric=True)
-@tracer.capture_lambda_handler(capture_response=False)
+@tracer.capture_lambda_handler(capture_response=False, capture_error=False)
 def handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse | None:
     """Compacts the views that messages name; by schedule, whatever is due in any table of the index."""
     budget_ms = context.get_remaining_time_in_millis()

@@ -45,7 +45,7 @@ maintenance = MaintenanceQueue(sqs, system_runtime(), settings.maintenance_queue
 
 @logger.inject_lambda_context
 @metrics.log_metrics(capture_cold_start_metric=True)
-@tracer.capture_lambda_handler(capture_response=False)
+@tracer.capture_lambda_handler(capture_response=False, capture_error=False)
 @event_source(data_class=SQSEvent)
 def handler(event: SQSEvent, context: LambdaContext) -> dict[str, list[dict[str, str]]]:
     """Indexes what the messages name and reports those that failed, and only those, for another try."""

@@ -34,7 +34,7 @@ backfiller = Backfiller(boto3.client("lambda"), settings.backfiller_name)
 
 
 @logger.inject_lambda_context
-@tracer.capture_lambda_handler(capture_response=False)
+@tracer.capture_lambda_handler(capture_response=False, capture_error=False)
 @event_source(data_class=CloudFormationCustomResourceEvent)
 def handler(event: CloudFormationCustomResourceEvent, context: LambdaContext) -> None:
     """Registers the tables and answers CloudFormation, whatever happens: without an answer it waits for an hour."""

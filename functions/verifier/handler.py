@@ -34,7 +34,7 @@ rounds = Rounds(index, system_runtime())
 
 @logger.inject_lambda_context
 @metrics.log_metrics(capture_cold_start_metric=True)
-@tracer.capture_lambda_handler(capture_response=False)
+@tracer.capture_lambda_handler(capture_response=False, capture_error=False)
 def handler(event: dict[str, Any], context: LambdaContext) -> None:
     """Verifies the tables, the one that has waited longest first, until none is left or two thirds of the time are
     over. What isn't done, the next schedule goes on with.
