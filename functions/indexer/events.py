@@ -56,7 +56,7 @@ def read_message(record: SQSRecord, route: Route) -> Message:
             events = [Event(key, "other", size=size) for key, size in keys]
             return message._replace(events=tuple((table, event) for event in events), is_page=True)
         events = [_event(changed) for changed in _records(body)]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         return message._replace(error=error)
     routed = ((route(event.key), event) for event in events)
     return message._replace(events=tuple((table, event) for table, event in routed if table is not None))
