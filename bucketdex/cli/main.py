@@ -15,6 +15,8 @@ from bucketdex.cli import backfill, check, dlq, local, manage, query, repair
 from bucketdex.cli.session import INDEX_HELP, Session, session
 from bucketdex.errors import BucketdexError, ScanRequiredError
 
+EXTRA = "Got unexpected extra argument"  # as Typer begins to say it, before it names them
+
 app = typer.Typer(
     name="bucketdex",
     help="Asks an S3 bucket: queries, summaries, rejects, and the deployment on this machine.",
@@ -76,6 +78,8 @@ def _misused(error: TyperException) -> int:
     message, context = error.format_message(), getattr(error, "ctx", None)
     if not message:  # a group without a command: its help has been printed
         return 1
+    if message.startswith(EXTRA):  # what a condition without quotes falls into may be a value of a sensitive field
+        message = f"{EXTRA}s; quotes keep a condition together"
     return _fail(f"{message.rstrip('.')}; see {context.command_path} --help" if context else message)
 
 
