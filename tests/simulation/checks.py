@@ -78,6 +78,10 @@ def assert_consistent(snapshot: Snapshot) -> dict[str, Any]:
 def assert_real(found: dict[str, Any], bodies: dict[str, bytes]) -> None:
     """Every record is one of the very object that `objects` names, not of two of them mixed."""
     etags = {parts[0]: parts[1] for parts in (line.decode().split() for line in found[OBJECTS])}
+    for key, etag, records, rejects in (line.decode().split() for line in found[OBJECTS]):
+        if etag in bodies:  # one that is rejected whole has rejects and no records
+            told, held = int(records) + int(rejects), bodies[etag].count(b"\n")
+            assert told == held or (records == "0" and rejects != "0"), f"{key}: {told} of {held} records"
     for line in found[RECORDS]:
         row = msgspec.json.decode(line)
         start, length = row["_at"]

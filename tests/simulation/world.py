@@ -79,7 +79,6 @@ class World:
         for _ in range(2):
             self.scheduler.now += 50_000
             engine.collect("t")
-            engine.sweep("t")
 
     def _redrive(self, engine: Engine) -> None:
         """What was given up is poison; once nothing is, it is sent again, once and completely."""
