@@ -184,18 +184,6 @@ COMMITS = (
         "GetRequest(info.key, start=offset, if_match=info.etag)",
         "GetRequest(info.key, start=offset)",
     ),
-    _rule(
-        "the reading of an object that is replaced meanwhile starts over",
-        "storage/stores.py",
-        '            raise ObjectChangedError(f"{info.key!r} was replaced while it was read: read it again") from error\n',
-        "            return\n",
-    ),
-    _rule(
-        "an object is rejected whole, or not, by what its second reading finds",
-        "engine/changes.py",
-        "        if rejecting and rejected != bool(reader.rejects):",
-        "        if False:",
-    ),
 )
 
 COMPACTIONS = (
@@ -359,12 +347,6 @@ GARBAGE = (
         "            _forget(new, max((entry.removed for entry in gone), default=0))\n",
         "",
     ),
-    _rule(
-        "a descriptor of the newest generation may yet be named",
-        "engine/collect.py",
-        "if path not in live and base_generation(path) < manifest.generation]",
-        "if path not in live]",
-    ),
     Rule(
         "a damaged read does not become a damaged file",
         (
@@ -501,12 +483,6 @@ ERASURE = (
         "",
     ),
     _rule(
-        "a merge that erases waits for the fold of what belongs to it",
-        "engine/erasure.py",
-        "    return bool(live) and _folded_too_little(live, runs_to_erase(state, settings, now))\n",
-        "    return False\n",
-    ),
-    _rule(
         "a merge is due when a retraction is old",
         "engine/erasure.py",
         "    due = [run for run in state.runs if run.retracted_at and now - run.retracted_at > settings.erase_seconds / 2]\n",
@@ -520,14 +496,8 @@ ERASURE = (
                 "        chosen = [run for run in state.runs if run.since <= through and run.files[-1].last >= low]\n",
                 "        chosen = due\n",
             ),
-            Edit("bucketdex/engine/compact.py", "STEPS_MAX = 10_000", "STEPS_MAX = 10"),  # or it goes on for hours
+            Edit("bucketdex/engine/compact.py", "STEPS_MAX = 10_000", "STEPS_MAX = 10"),  # for such merges never end
         ),
-    ),
-    _rule(
-        "a merge that isn't whole takes over since when its inputs may hold what was retracted",
-        "engine/erasure.py",
-        "return Scope(since, through, oldest(run.retracted_at for run in partial), whole_from)",
-        "return Scope(since, through, 0.0, whole_from)",
     ),
     _rule(
         "a bulk commit that retracts says so of every delta before it",
@@ -540,12 +510,6 @@ ERASURE = (
         "engine/compact.py",
         "                retracted_at=oldest(delta.retracted_at for delta in deltas) if retracts else 0.0,\n",
         "                retracted_at=0.0,\n",
-    ),
-    _rule(
-        "what is left of an input of a merge is due",
-        "engine/merging.py",
-        "            retracted_at=oldest(each.retracted_at for each in self.inputs) or now,\n",
-        "            retracted_at=run.retracted_at,\n",
     ),
 )
 

@@ -242,7 +242,8 @@ def _redefined(r: random.Random, shape: Shape) -> Shape:
         shape.keys = [f"d/{i}" for i in range(8)]
         shape.rows, shape.mutations, shape.polls_s = [3, 5, 9, 11], 16, [1.0, 5.0, 20.0]
         shape.pauses_s = [0.0, 0.1, 1.0, 50.0]
-        shape.settings = msgspec.structs.replace(shape.settings, delta_rows_max=14)
+        shape.settings = msgspec.structs.replace(shape.settings, delta_rows_max=r.choice([2, 14]))
+        shape.toxicity, shape.deployers = msgspec.structs.replace(shape.toxicity, slow=0.05), 2
     return shape
 
 

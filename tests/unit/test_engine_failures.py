@@ -12,7 +12,8 @@ import pytest
 from enginekit import DEFINITION, TINY, Bench, InterleavingStore, contents, document, documents
 
 from bucketdex.definition import TableDefinition
-from bucketdex.engine import Engine, Event
+from bucketdex.engine import Engine, Event, Settings
+from bucketdex.engine.fetch import ObjectReader
 from bucketdex.errors import (
     AccessDeniedError,
     CommitGaveUpError,
@@ -240,6 +241,17 @@ def test_a_draft_in_files_is_corrected_for_every_key_that_was_touched_meanwhile(
     assert bench.contents() == bench.rebuilt()
     bench.engine.compact("orders", mode="full")
     assert bench.contents() == bench.rebuilt()
+
+
+def test_an_object_above_the_bound_of_its_table_is_a_reject() -> None:
+    store = open_data_store("memory://")
+    store.put("o/1", b'{"id": "a"}\n')
+    plain = {"source": {"prefix": "o/", "format": "ndjson", "max_object_bytes": 11}, "fields": {"id": "string"}}
+    reader = ObjectReader(store, TableDefinition.from_dict("o", plain), Settings(), "o/1")
+    [part] = reader.parts()
+    assert (part.rows, len(part.rejects), reader.records, reader.rejects) == ([], 1, 0, 1)
+    assert b'"too_large"' in part.rejects[0]
+    assert b"12 bytes; max_object_bytes is 11" in part.rejects[0]
 
 
 def test_an_object_deleted_between_its_body_and_its_tags_is_gone() -> None:
