@@ -184,6 +184,12 @@ COMMITS = (
         "GetRequest(info.key, start=offset, if_match=info.etag)",
         "GetRequest(info.key, start=offset)",
     ),
+    _rule(
+        "an object that is replaced while it is read is read again",
+        "storage/stores.py",
+        '            raise ObjectChangedError(f"{info.key!r} was replaced while it was read: read it again") from error',
+        "            return",
+    ),
 )
 
 COMPACTIONS = (
@@ -476,6 +482,12 @@ READERS = (
 )
 
 ERASURE = (
+    _rule(
+        "files that no manifest lists are swept in time",
+        "engine/erasure.py",
+        "    return now - manifest.floor_at > settings.erase_seconds / 4\n",
+        "    return False\n",
+    ),
     _rule(
         "a fold is due when a retraction is old",
         "engine/erasure.py",
