@@ -13,6 +13,7 @@ from place import Place
 from bucketdex.engine import Engine, Event
 from bucketdex.errors import BucketdexError, SnapshotExpiredError, TableNotFoundError
 from bucketdex.storage import Manifest, ManifestStore, is_successor
+from bucketdex.views import BlockCache
 
 VISIBILITY_S = 900.0
 TWIN = bytes.maketrans(b"xy", b"yx")
@@ -285,6 +286,7 @@ class Reader:
         self._place = place
         self._store = place.calm_store(place.index)
         self._manifests = ManifestStore(self._store, place.runtime)
+        self._cache = BlockCache(2_000_000)
         self._known: dict[int, tuple[int, dict[str, Any]]] = {}  # by generation: the revision, and what was in it
 
     def run(self) -> None:
@@ -306,7 +308,9 @@ class Reader:
 
     def _check(self, manifest: Manifest) -> None:
         try:
-            found = assert_consistent(snapshot_of(self._store, manifest))
+            if self._place.random.random() < 0.2:
+                self._cache = BlockCache(2_000_000)
+            found = assert_consistent(snapshot_of(self._store, manifest, cache=self._cache))
             assert_real(found, self._place.data.bodies)
         except SnapshotExpiredError:
             self._place.counts["reads expired"] += 1
@@ -324,7 +328,7 @@ class Reader:
         if revision != manifest.revision:
             return
         try:
-            found = contents(snapshot_of(self._store, manifest, at=at))
+            found = contents(snapshot_of(self._store, manifest, at=at, cache=self._cache))
         except SnapshotExpiredError:
             self._place.counts["reads expired"] += 1
             return

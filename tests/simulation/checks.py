@@ -164,5 +164,7 @@ def unpacked(body: bytes) -> bytes:
     return b"\n".join(parts)
 
 
-def snapshot_of(store: ObjectStore, manifest: Manifest, *, at: int | None = None) -> Snapshot:
-    return Snapshot(store, manifest, definition_of(manifest), BlockCache(), at=at)
+def snapshot_of(
+    store: ObjectStore, manifest: Manifest, *, at: int | None = None, cache: BlockCache | None = None
+) -> Snapshot:
+    return Snapshot(store, manifest, definition_of(manifest), cache or BlockCache(), at=at)

@@ -279,7 +279,7 @@ def _merging(r: random.Random, shape: Shape) -> Shape:
         shape.settings, step_rows=r.choice([2, 5, 8]), block_bytes=r.choice([60, 150]), delta_rows_max=r.choice([4, 14]),
         tier_runs=r.choice([2, 4]), retracted_share=r.choice([0.25, 9.0, 9.0]),
     )  # fmt: skip
-    shape.mutations, shape.compactors, shape.interrupted = r.choice([12, 24]), r.choice([1, 2, 3]), 0.6
+    shape.mutations, shape.compactors, shape.interrupted = r.choice([10, 18]), r.choice([1, 2, 3]), 0.6
     shape.erasing &= shape.settings.step_rows > 2  # or maintenance takes more swaps than it is allowed
     shape.pauses_s = [0.0, 1.0, 5.0, 20.0]
     return shape
