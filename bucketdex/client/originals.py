@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from bucketdex.errors import KeyMissingError, ObjectChangedError, PreconditionFa
 from bucketdex.query.reader import Cost, Reader, cost_of
 from bucketdex.runtime import Runtime
 from bucketdex.source import named_packed, original
+from bucketdex.source.object import ObjectError
 from bucketdex.source.unpack import unpack
 from bucketdex.storage import CountingStore, GetRequest, ObjectStore
 from bucketdex.views import OBJECTS
@@ -66,9 +68,12 @@ class Originals:
         return self._runtime.map(record, rows)
 
     def _unpacked(self, definition: TableDefinition, row: ObjectRow) -> bytes:
-        """All of a packed object, unpacked once for all of its rows."""
+        """A packed object, unpacked once for all of its rows; of a damaged one what lies before the damage, as they do."""
         body = self._fetcher(row)(None, None)
-        return b"".join(unpack([body], unpacked_bytes_max=definition.source.max_unpacked_bytes))
+        pieces: list[bytes] = []
+        with suppress(ObjectError):
+            pieces.extend(unpack([body], unpacked_bytes_max=definition.source.max_unpacked_bytes))
+        return b"".join(pieces)
 
     def _fetcher(self, row: ObjectRow) -> Fetch:
         def fetch(start: int | None, length: int | None) -> bytes:

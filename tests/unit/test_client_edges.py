@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 from collections.abc import Callable
@@ -59,6 +60,19 @@ def database() -> tuple[Database, MemoryStore, MemoryStore]:
 @pytest.fixture
 def table() -> Table:
     return database()[0].create_table(TableDefinition.from_dict("w", PLAIN))
+
+
+def test_records_before_the_damage_of_a_packed_object_are_read() -> None:
+    """Their rows are in the index, beside a reject for the rest."""
+    db, _, data = database()
+    table = db.create_table(TableDefinition.from_dict("w", PLAIN))
+    rows = [{"s": f"{i:06}", "i": i} for i in range(30_000)]
+    packed = gzip.compress(b"".join(json.dumps(row).encode() + b"\n" for row in rows), mtime=0)
+    data.put("w/a.gz", packed[: len(packed) // 2])
+    table.reindex(["w/a.gz"])
+    found = table.where(col.i < 50).order_by("i").records()
+    assert found == rows[:50] and len(table.rejects()) == 1
+    assert table.count() < len(rows)
 
 
 def test_every_name_that_the_design_promises_is_there(table: Table) -> None:
