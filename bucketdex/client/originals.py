@@ -68,7 +68,7 @@ class Originals:
         return self._runtime.map(record, rows)
 
     def _unpacked(self, definition: TableDefinition, row: ObjectRow) -> bytes:
-        """A packed object, unpacked once for all of its rows; of a damaged one what lies before the damage, as they do."""
+        """A packed object, unpacked once for all of its rows; of a damaged one what lies before the damage."""
         body = self._fetcher(row)(None, None)
         pieces: list[bytes] = []
         with suppress(ObjectError):
