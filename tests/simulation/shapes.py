@@ -207,7 +207,8 @@ def _sweeping(r: random.Random, shape: Shape) -> Shape:
     shape.collectors, shape.compactors, shape.sweeps = 2, r.choice([1, 2]), 0.8
     shape.pauses_s = [0.0, 1.0, 20.0, 60.0]
     if grace_s < 100.0 and r.random() < 0.5:  # and under clients that read them by the block
-        shape.whole_file_bytes, shape.clients, shape.rows = 100, 2, [9, 40, 60]
+        shape.whole_file_bytes, shape.clients, shape.rows = 100, 2, [9, 40]
+        shape.mutations, shape.collectors = min(shape.mutations, 8), 1
     if r.random() < 0.3:  # and damaged reads, where every commit brings files that a sweep may overtake
         shape.toxicity = msgspec.structs.replace(shape.toxicity, damaged=0.15)
         shape.settings = msgspec.structs.replace(shape.settings, delta_rows_max=0)
