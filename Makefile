@@ -5,14 +5,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 WORKERS ?= 2
 
-# Test parts that exist; local is the deployment on the emulator, which runs alone.
-PARALLEL_TESTS := $(wildcard tests/unit tests/infra)
-LOCAL_TESTS := $(wildcard tests/local)
 CODE := bucketdex functions infra tests benchmarks examples
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup test lint types unit local-test demo demo-stop soak mutations coverage bench docs clean
+.PHONY: help setup test lint types unit simulation local-test world-test demo demo-stop soak mutations coverage bench docs clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,7 +24,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[dev]'
 	@touch $(STAMP)
 
-test: lint types unit local-test ## everything: ruff, mypy --strict, pytest (unit, infra, local deployment)
+test: lint types unit world-test ## everything: ruff, mypy --strict, pytest (unit, infra, simulation, local deployment)
 
 lint: $(STAMP) ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -37,11 +34,20 @@ types: $(STAMP) ## mypy --strict
 	$(BIN)/mypy --strict bucketdex functions infra
 
 unit: $(STAMP) ## tests that need no emulator
-	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile $(PARALLEL_TESTS)
+	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile tests/unit tests/infra
+
+simulation: $(STAMP) ## 2,000 simulated schedules
 	$(BIN)/pytest -q -n $(WORKERS) tests/simulation
 
 local-test: $(STAMP) ## tests on a real deployment to the emulator
-	$(if $(LOCAL_TESTS),$(BIN)/pytest -q $(LOCAL_TESTS))
+	$(BIN)/pytest -q tests/local
+
+# Those of the deployment wait most of the time, so the simulation runs beside them; what it says comes after.
+world-test: $(STAMP)
+	@mkdir -p build; echo "simulation, and beside it the local deployment"; \
+	  $(MAKE) --no-print-directory simulation > build/simulation.log 2>&1 & simulation=$$!; \
+	  $(MAKE) --no-print-directory local-test; local=$$?; \
+	  wait $$simulation; simulated=$$?; cat build/simulation.log; test $$local -eq 0 -a $$simulated -eq 0
 
 demo: $(STAMP) ## deploy on this machine, upload 336,776 flights, query them
 	$(BIN)/python examples/flights/demo.py

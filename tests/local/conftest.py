@@ -15,7 +15,7 @@ import pytest
 from bucketdex import Database, local
 
 TABLES = Path(__file__).parent / "tables"
-SETTLE_TIMEOUT_S = 90.0
+SETTLE_TIMEOUT_S = 180.0
 QUIET_S = 0.7  # the emulator announces an object from a thread of its own
 POLL_S = 0.15
 
