@@ -160,11 +160,18 @@ COMMITS = (
         "                again = codec.encode_lines(codec.decode_lines(b'\\n'.join(records[key].lines)))\n"
         "                change.retract(RECORDS, records[key]._replace(lines=again))\n",
     ),
-    _rule(
+    Rule(
         "an indexer whose files vanish starts over",
-        "engine/apply.py",
-        "except (RedoEverythingError, SnapshotExpiredError, ObjectChangedError) as error:",
-        "except (RedoEverythingError, ObjectChangedError) as error:",
+        (
+            Edit(
+                "bucketdex/engine/apply.py",
+                "except (RedoEverythingError, SnapshotExpiredError, ObjectChangedError) as error:",
+                "except (RedoEverythingError, ObjectChangedError) as error:",
+            ),
+        ),
+        Loud(
+            "SnapshotExpiredError", "the batch would fail and come back: nothing is lost, but nothing is wrong either"
+        ),
     ),
     _rule(
         "the error of a PUT proves nothing",
