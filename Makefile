@@ -43,7 +43,7 @@ local-test: $(STAMP) ## tests on a real deployment to the emulator
 	$(BIN)/pytest -q tests/local
 
 # Those of the deployment wait most of the time, so the simulation runs beside them; what it says comes after.
-world-test: $(STAMP)
+world-test: $(STAMP) ## both: the simulation beside the deployment
 	@mkdir -p build; echo "simulation, and beside it the local deployment"; \
 	  $(MAKE) --no-print-directory simulation > build/simulation.log 2>&1 & simulation=$$!; \
 	  $(MAKE) --no-print-directory local-test; local=$$?; \
