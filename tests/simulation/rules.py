@@ -212,11 +212,16 @@ COMPACTIONS = (
         "if state is None or state.id != view.id or state.folded != base.manifest.views[view.name].folded:",
         "if state is None or state.id != view.id:",
     ),
-    _rule(
+    Rule(
         "a compactor whose files vanish looks again",
-        "engine/compact.py",
-        "                if base.manifest.generation == expired:\n                    raise",
-        "                if True:\n                    raise",
+        (
+            Edit(
+                "bucketdex/engine/compact.py",
+                "                if base.manifest.generation == expired:\n                    raise",
+                "                if True:\n                    raise",
+            ),
+        ),
+        Loud("SnapshotExpiredError", "the compaction would fail and be asked for again: an error without a fault"),
     ),
     _rule(
         "an interrupted merge never takes an input's start back",
