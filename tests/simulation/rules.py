@@ -394,12 +394,6 @@ SUCCESSORS = (
         "            failed = {}",
     ),
     _rule(
-        "a key that the successor could not take is not committed",
-        "engine/apply.py",
-        "            here = {key: events for key, events in by_key.items() if key not in failed}",
-        "            here = by_key",
-    ),
-    _rule(
         "a commit lands only where it knows the successor",
         "engine/commit.py",
         "        and a.successor == b.successor\n",
