@@ -399,26 +399,6 @@ SUCCESSORS = (
         "        and a.successor == b.successor\n",
         "",
     ),
-    Rule(
-        "the live table is loaded before its successor is, to promote it",
-        (
-            Edit(
-                "bucketdex/engine/promote.py",
-                "            base = self._manifests.load(table)\n            if base.manifest.successor != name:\n                return False\n",
-                "            try:\n"
-                "                early = self._manifests.load(name)\n"
-                "            except Exception:\n"
-                "                return False\n"
-                "            base = self._manifests.load(table)\n"
-                "            if base.manifest.successor != name:\n                return False\n",
-            ),
-            Edit(
-                "bucketdex/engine/promote.py",
-                "            successor = self._successors.of(base.manifest)\n",
-                "            successor = early if early.manifest.state == 'live' else None\n",
-            ),
-        ),
-    ),
     _rule(
         "a successor is held after it was announced",
         "engine/successor.py",
