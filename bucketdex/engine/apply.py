@@ -89,8 +89,8 @@ class Applier:
 class _Ahead:
     """Makes a batch of a table be in the successor that it has, before any of it is committed to the table itself.
 
-    A commit lands only on a base with the successor that was asked for here; on another base all is done again. So
-    whatever a live manifest holds of the time since it names a successor, that had before.
+    That is the one which the batch's base names. One that is announced later reads every object after that: it needs no
+    batch whose base, and so whose events, are older.
     """
 
     def __init__(self, applier: Applier, by_key: EventsByKey) -> None:

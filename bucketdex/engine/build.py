@@ -61,13 +61,19 @@ class Builder:
         raise BucketdexError(f"table {table}: it was defined anew again and again while it was rebuilt; run it again")
 
     def _target(self, table: str) -> _Target | None:
-        manifest = self._manifests.load(table).manifest
-        if manifest.successor is None:
-            return None
-        successor = self._successors.of(manifest)
-        if successor is None:
-            raise BucketdexError(f"table {table}: what was to take its place is gone; define it or rebuild it again")
-        return _Target(manifest.successor, successor.manifest.revision)
+        """What is to be built now; None where there is nothing."""
+        gone: str | None = None
+        for _ in range(ROUNDS_MAX):
+            manifest = self._manifests.load(table).manifest
+            if manifest.successor is None:
+                return None
+            if manifest.successor == gone:
+                break
+            successor = self._successors.of(manifest)
+            if successor is not None:
+                return _Target(manifest.successor, successor.manifest.revision)
+            gone = manifest.successor  # unless it was promoted or given up between the two loads
+        raise BucketdexError(f"table {table}: what was to take its place is gone; define it or rebuild it again")
 
     def _fill(self, name: str, rate: float | None, progress: Progress | None) -> None:
         """Passes over all objects until one has no failures."""

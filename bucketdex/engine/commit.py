@@ -54,11 +54,10 @@ def touched_since(manifest: Manifest, generation: int, keys: set[str]) -> set[st
 
 
 def same_shape(a: Manifest, b: Manifest) -> bool:
-    """Whether both have the same definition revision, the same successor and the same set of views."""
+    """Whether both have the same definition revision and the same set of views."""
     return (
         a.revision == b.revision
         and a.state == b.state
-        and a.successor == b.successor
         and {view.id for view in a.views.values()} == {view.id for view in b.views.values()}
     )
 

@@ -76,7 +76,7 @@ class Indexer:
         self._place = place
 
     def run(self) -> None:
-        self._place.processes(self._batch, self._place.engine)
+        self._place.processes(self._batch, self._place.indexing_engine)
 
     def _batch(self, engine: Engine) -> float:
         place, r = self._place, self._place.random
@@ -146,7 +146,7 @@ class Compactor:
         self._seen = "", 0
 
     def run(self) -> None:
-        self._place.processes(self._compact, self._place.engine)
+        self._place.processes(self._compact, self._place.hesitant_engine)
 
     def _compact(self, engine: Engine) -> float:
         place, r = self._place, self._place.random
@@ -157,7 +157,7 @@ class Compactor:
             with suppress(TableNotFoundError):  # given up meanwhile
                 manifest = engine.load(table).manifest
         if (table, manifest.generation) == self._seen or not manifest.views:
-            return r.choice([5.0, 100.0, 500.0])
+            return r.choice([1.0, 5.0] if place.shape.rebuilds and place.writing else [5.0, 100.0, 500.0])
         self._seen = table, manifest.generation
         steps = iter(range(1 if r.random() < place.shape.interrupted else r.randrange(2, 8)))
         due = engine.debt(manifest)
@@ -202,7 +202,7 @@ class Deployer:
         self._dropped = False
 
     def run(self) -> None:
-        self._place.processes(self._define, self._place.engine)
+        self._place.processes(self._define, self._place.hesitant_engine)
 
     def _define(self, engine: Engine) -> float:
         place, r = self._place, self._place.random
@@ -233,7 +233,9 @@ class Deployer:
                 change = r.choice([engine.define, engine.create_table, engine.create_table])
                 change(definition)
                 place.counts["definitions"] += 1
-        return r.choice([0.1, 5.0, 100.0, 500.0])
+            if place.shape.deployers == 1:
+                place.witness.check_announced("t")
+        return r.choice([1.0, 5.0, 50.0] if place.shape.rebuilds and place.writing else [0.1, 5.0, 100.0, 500.0])
 
 
 class Builder:
@@ -243,7 +245,7 @@ class Builder:
         self._place = place
 
     def run(self) -> None:
-        self._place.processes(self._build, self._place.engine)
+        self._place.processes(self._build, self._place.hesitant_engine)
 
     def _build(self, engine: Engine) -> float:
         place = self._place
@@ -251,22 +253,25 @@ class Builder:
             if engine.successor("t") is not None:
                 engine.build_successor("t")
                 place.counts["builds"] += 1
-        return place.random.choice([1.0, 20.0, 200.0])
+        return place.random.choice([1.0, 5.0] if place.writing else [1.0, 20.0, 200.0])
 
 
 class Repairer:
-    """Backfills, or verifies and repairs, beside live traffic."""
+    """Backfills, verifies and repairs, or has keys read again, beside live traffic."""
 
     def __init__(self, place: Place) -> None:
         self._place = place
 
     def run(self) -> None:
-        self._place.processes(self._repair, self._place.engine)
+        self._place.processes(self._repair, self._place.indexing_engine)
 
     def _repair(self, engine: Engine) -> float:
         place, r = self._place, self._place.random
         with place.cut_short("repairs"):
-            if r.random() < 0.5:
+            choice = r.random()
+            if choice < 0.2:
+                self._reindex(engine)
+            elif choice < 0.6:
                 engine.backfill("t", force=r.random() < 0.2, rate=r.choice([None, None, 2.0]))
                 place.counts["backfills"] += 1
             else:
@@ -277,6 +282,15 @@ class Repairer:
                 place.counts["verifications"] += 1
                 place.counts["repaired"] += found.repaired
         return r.choice([1.0, 100.0, 1_000.0])
+
+    def _reindex(self, engine: Engine) -> None:
+        place = self._place
+        key = place.random.choice(place.shape.keys)
+        changes = place.data.changes(key)
+        result = engine.reindex("t", [key])
+        place.counts["keys read again"] += 1
+        if key in result.applied:
+            place.applied[key] = changes
 
 
 class Reader:

@@ -18,7 +18,7 @@ class Backfiller:
         self._place = place
 
     def run(self) -> None:
-        self._place.processes(self._turn, self._place.engine)
+        self._place.processes(self._turn, self._place.hesitant_engine)
 
     def _turn(self, engine: Engine) -> float:
         place, r = self._place, self._place.random

@@ -49,6 +49,10 @@ class Bucket:
         versions = self._versions.get(key)
         return versions[-1] if versions and versions[-1].body is not None else None
 
+    def changes(self, key: str) -> int:
+        """How often the key's object has changed."""
+        return self._sequence[key]
+
     def live_keys(self) -> builtins.list[str]:
         return sorted(key for key in self._versions if self.current(key))
 

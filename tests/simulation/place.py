@@ -66,25 +66,40 @@ class Place:
         self.witness = Witness(self.index, scheduler, shape.settings, self.counts)
         self.runtime = SimulatedRuntime(scheduler)
         self.cache = BlockCache(4_000_000)
-        self.witness.promoted = lambda: [self.acknowledged(key) for key in shape.keys] and None
+        self.witness.promoted = self._promoted
+        self.applied: dict[str, int] = {}  # keys that were said to be in the index, and how often each had changed then
         self.writing = 0
         self._rested = False
         self.written_at = 0.0  # when the last writer came to its end
 
-    def engine(self, toxicity: Toxicity | None = None) -> Engine:
+    def hesitant_engine(self) -> Engine:
+        """That of a process that announces, fills, compacts or promotes successors, or gives them up."""
+        return self.engine(hesitance=self.shape.hesitance)
+
+    def indexing_engine(self) -> Engine:
+        """That of an indexer, which reads objects through a network that may be worse than others'."""
+        return self.engine(reading=self.shape.reading)
+
+    def engine(
+        self, toxicity: Toxicity | None = None, *, hesitance: float = 0.0, reading: Toxicity | None = None
+    ) -> Engine:
         """The engine of a new process."""
         toxicity = self.shape.toxicity if toxicity is None else toxicity
+        reading = toxicity if reading is None else reading
         data = SimulatedStore(
-            self.data, self.scheduler, msgspec.structs.replace(toxicity, damaged=0.0), self.counts, denied=self.denied
+            self.data, self.scheduler, msgspec.structs.replace(reading, damaged=0.0), self.counts, denied=self.denied
         )
         return Engine(
-            self.way_to_index(toxicity), data, self.runtime, settings=self.shape.settings, cache=BlockCache(2_000_000)
-        )
+            self.way_to_index(toxicity, hesitance=hesitance), data, self.runtime, settings=self.shape.settings,
+            cache=BlockCache(2_000_000),
+        )  # fmt: skip
 
-    def way_to_index(self, toxicity: Toxicity | None = None) -> SimulatedStore:
+    def way_to_index(self, toxicity: Toxicity | None = None, *, hesitance: float = 0.0) -> SimulatedStore:
         """The index bucket as a new process sees it."""
         toxicity = self.shape.toxicity if toxicity is None else toxicity
-        return SimulatedStore(self.index, self.scheduler, toxicity, self.counts, swap_factor=self.shape.swap_factor)
+        return SimulatedStore(
+            self.index, self.scheduler, toxicity, self.counts, swap_factor=self.shape.swap_factor, hesitance=hesitance
+        )
 
     def denied(self, key: str) -> bool:
         """Whether a key is poison now."""
@@ -97,13 +112,26 @@ class Place:
             return
         if any(message.event.key == key for message in (*queue.waiting, *queue.dead)):
             return
+        self._check_row(key)
+        self.counts["acknowledged keys checked"] += 1
+
+    def _promoted(self) -> None:
+        """What the table held for certain, what takes its place holds."""
+        for key in self.shape.keys:
+            self.acknowledged(key)
+        for key, changes in self.applied.items():
+            if self.data.changes(key) == changes and not self.witness.dropped:
+                self._check_row(key)
+                self.counts["applied keys checked"] += 1
+
+    def _check_row(self, key: str) -> None:
+        manifest = self.witness.manifests["t"]
         snapshot = Snapshot(StillStore(self.index), manifest, definition_of(manifest), self.cache)
         found = snapshot.lookup(OBJECTS, [key]).get(key)
         row = decode_object(found.lines[-1]) if found else None
         there = self.data.current(key)
         expected = ("" if key in self.data.archived else there.etag) if there else None
         assert (row.etag if row else None) == expected, f"{key}: {row} instead of {expected} at {manifest.generation}"
-        self.counts["acknowledged keys checked"] += 1
 
     def calm_store(self, bucket: Bucket) -> SimulatedStore:
         """A bucket through a perfect network."""

@@ -394,10 +394,10 @@ SUCCESSORS = (
         "            failed = {}",
     ),
     _rule(
-        "a commit lands only where it knows the successor",
-        "engine/commit.py",
-        "        and a.successor == b.successor\n",
-        "",
+        "a key that the successor could not take has failed",
+        "engine/apply.py",
+        "            failed = ahead.failures(base.manifest.successor)",
+        "            ahead.failures(base.manifest.successor)\n            failed = {}",
     ),
     _rule(
         "a successor is held after it was announced",
@@ -422,6 +422,26 @@ SUCCESSORS = (
         "engine/collect.py",
         "            going = [path for path in files if path not in kept]",
         "            going = files",
+    ),
+    Rule(
+        "the live table is loaded before its successor is, to promote it",
+        (
+            Edit(
+                "bucketdex/engine/promote.py",
+                "            base = self._manifests.load(table)\n            if base.manifest.successor != name:\n                return False\n",
+                "            try:\n"
+                "                early = self._manifests.load(name)\n"
+                "            except Exception:\n"
+                "                return False\n"
+                "            base = self._manifests.load(table)\n"
+                "            if base.manifest.successor != name:\n                return False\n",
+            ),
+            Edit(
+                "bucketdex/engine/promote.py",
+                "            successor = self._successors.of(base.manifest)\n",
+                "            successor = early if early.manifest.state == 'live' else None\n",
+            ),
+        ),
     ),
     _rule(
         "a fold is abandoned when a rebuilt table took the place of its own",

@@ -81,6 +81,8 @@ class Shape(msgspec.Struct):
     late: bool  # the table isn't there at first: the deployers make it, under faults
     erasing: bool  # values of their own in objects, of which those that are deleted have to go from every file in time
     poison: dict[str, float]  # keys that can't be read until that time after the beginning
+    reading: Toxicity | None = None  # of indexers that read objects, where it isn't the others'
+    hesitance: float = 0.0  # the chance that whoever is at work on successors dwells on a manifest
     upgraded: bool = False  # processes of two releases are at work, which write the same row as other bytes
     sweeps: float = 0.4  # the share of collections that sweep
     interrupted: float = 0.3  # the share of compactions that end after one step
@@ -262,13 +264,23 @@ def _rebuilt(r: random.Random, shape: Shape) -> Shape:
     shape.compactors, shape.collectors = r.choice([0, 1, 2]), r.choice([0, 1, 2])
     shape.sweeps, shape.late = 0.7, r.random() < 0.2
     how = r.random()
-    if how < 0.4:  # homes go while somebody is at work in them
+    if how < 0.3:  # homes go while somebody is at work in them
         shape.settings = msgspec.structs.replace(shape.settings, grace_seconds=10.0, attempts_max=r.choice([2, 8]))
         shape.toxicity = msgspec.structs.replace(shape.toxicity, slow=0.02)
-    elif how < 0.8:  # slow builds: much happens between the reading of an object and the promotion
+        shape.hesitance, shape.collectors, shape.compactors = r.choice([0.1, 0.3]), r.choice([1, 2]), r.choice([1, 2])
+    elif how < 0.6:  # slow builds: much happens between the reading of an object and the promotion
         shape.toxicity = msgspec.structs.replace(shape.toxicity, slow=0.06, crash=min(shape.toxicity.crash, 0.001))
-        shape.pauses_s, shape.mutations = [0.1, 1.0, 5.0, 20.0], 24
-        shape.delivery = Delivery(again=0.1, delays_s=(0.0, 1.0))
+        shape.pauses_s, shape.mutations, shape.hesitance = [0.1, 5.0, 20.0], 24, 0.3
+        shape.delivery, shape.compactors = Delivery(again=0.1, delays_s=(0.0, 1.0)), 2
+    else:  # whole commits between two calls of whoever promotes
+        shape.toxicity = msgspec.structs.replace(shape.toxicity, slow=0.0, stall=0.0, crash=min(shape.toxicity.crash, 0.001))
+        shape.keys, shape.pauses_s, shape.polls_s = [f"d/{i}" for i in range(4)], [1.0, 5.0, 10.0], [0.01, 1.0]
+        shape.delivery, shape.mutations, shape.writers = Delivery(again=0.0, delays_s=(0.0,)), 30, 1
+        shape.indexers, shape.builders, shape.hesitance = 2, 2, 0.4
+        if r.random() < 0.5:  # and objects that can't be read for the successor
+            shape.reading = msgspec.structs.replace(shape.toxicity, throttled=0.25)
+        if r.random() < 0.5:  # and folds that end after a promotion, of views that are the same
+            shape.definitions, shape.compactors, shape.collectors = shape.definitions[:1], 2, 0
     return shape
 
 

@@ -54,7 +54,9 @@ def _failure(error: Exception) -> Failure:
     path = Path(at.filename)
     said = path.parent == Path(__file__).parent and isinstance(error, AssertionError)
     passed_on = error.args[0] if error.args and isinstance(error.args[0], Exception) else None
-    line = traceback.format_exception_only(passed_on or error)[-1].strip().splitlines()[-1]
+    whole = traceback.TracebackException.from_exception(passed_on or error)
+    whole.__notes__ = None  # type: ignore[attr-defined]  # the last line is the error's own
+    line = list(whole.format_exception_only())[-1].strip().splitlines()[-1]
     if not error.args:
         line = f"{line}: {at.line}"
     return Failure(f"{path.stem}.{at.name}" if said and passed_on is None else None, line, traceback.format_exc())

@@ -52,15 +52,18 @@ SWAP_FAULTS = frozenset(
 
 
 class SimulatedStore(ObjectStore):
-    """One actor's way to a bucket. `denied` says which keys it may not read."""
+    """One actor's way to a bucket. `denied` says which keys it may not read; `hesitance` is the chance that it dwells on a
+    manifest before it reads or replaces it.
+    """
 
     def __init__(
         self, bucket: Bucket, world: Scheduler, toxicity: Toxicity, counts: Counter[str], *,
-        denied: Callable[[str], bool] = lambda key: False, swap_factor: float = 1.0,
+        denied: Callable[[str], bool] = lambda key: False, swap_factor: float = 1.0, hesitance: float = 0.0,
     ) -> None:  # fmt: skip
         self.url = "simulated://"
         self._bucket, self._world, self._counts, self._denied = bucket, world, counts, denied
         self._calm = toxicity == Toxicity()
+        self._hesitance = hesitance
         self.was_told = False  # the last conditional PUT failed by the bucket's own answer: somebody came first
         self._chances = {fault: getattr(toxicity, fault) for fault in FAULTS}
         self._swap_chances = {
@@ -74,6 +77,7 @@ class SimulatedStore(ObjectStore):
 
     def _get(self, request: GetRequest) -> Got:
         self._maybe_fail()
+        self._maybe_hesitate(request.key)
         if self._happens("slow"):
             self._world.pause(self._world.random.random() * 100)
         got = self._bucket.get(request)
@@ -101,6 +105,8 @@ class SimulatedStore(ObjectStore):
         if self._denied(key):
             self._counts["denied"] += 1
             raise AccessDeniedError(f"simulated: 403 {key}")
+        if self._happens("slow"):
+            self._world.pause(self._world.random.random() * 100)
         got = self._bucket.get(GetRequest(key))
         if key in self._bucket.archived:
             raise UnreadableObjectError(f"simulated: {key} is archived")
@@ -120,6 +126,7 @@ class SimulatedStore(ObjectStore):
         chances = self._swap_chances if conditional else self._chances
         if self._happens("lost_before") or self._happens("throttled"):
             raise ThrottledError("simulated: before the effect")
+        self._maybe_hesitate(key)
         if conditional and self._happens("busy", chances):
             raise PreconditionFailedError("simulated: 409, another write is in progress")
         if self._happens("late", chances):
@@ -186,6 +193,12 @@ class SimulatedStore(ObjectStore):
             raise ThrottledError("simulated: 503 SlowDown")
         if self._happens("lost_before"):
             raise StorageError("simulated: timeout")
+
+    def _maybe_hesitate(self, key: str) -> None:
+        """What comes between the calls of whoever puts one table in another's place is too rare to wait for."""
+        if self._hesitance and key.endswith("/manifest.json") and self._world.random.random() < self._hesitance:
+            self._counts["hesitations"] += 1
+            self._world.pause(self._world.random.random() * 60)
 
     def _later(self, request: Callable[[], object]) -> None:
         def effect() -> None:

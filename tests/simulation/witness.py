@@ -31,6 +31,7 @@ class Witness:
         self._landed_at: dict[str, float] = {}
         self._commits: dict[tuple[str, int], list[tuple[str, frozenset[bytes]]]] = {}
         self.past: dict[int, Manifest] = {}  # what the live table was, by generation
+        self._held: set[str] = set()  # successors that were replaced since their table has named them
         self.dropped = False  # a table, at some time: what came meanwhile isn't in it
         self.landed: Counter[int] = Counter()  # commits by the call that they were made in
         self.promoted: Callable[[], None] = lambda: None  # called when a table may have taken another's place
@@ -39,6 +40,13 @@ class Witness:
     def generation(self, table: str) -> int:
         """The newest one; 0 before there is any."""
         return self.manifests[table].generation if table in self.manifests else 0
+
+    def check_announced(self, table: str) -> None:
+        """When a definition has been made, by nobody else meanwhile: what the table names is there."""
+        name = self.manifests[table].successor
+        assert name is None or (name in self.manifests and self.manifests[name].state == "live"), (
+            f"{name} was announced, and isn't there"
+        )
 
     def written(self, key: str, body: bytes) -> None:
         """A file, or the next manifest of a table."""
@@ -66,13 +74,14 @@ class Witness:
         files = referenced(new)
         where = f"{new.table} generation {new.generation}"
         assert new.log[-1].id == new.commit, f"{where}: the log ends with another commit"
-        missing = [path for path in files if self._bucket.current(path) is None]
+        missing = [path for path in files if self._bucket.current(path) is None and not self._is_past(new.table)]
         assert not missing, f"{where}: lists files that are not there: {missing}"
         if old is not None:
             assert new.generation == old.generation + 1, f"{where} follows {old.generation}"
             self._check_tombstone(old, new, where)
             self._check_garbage(old, new, where)
         self._check_once(new, where)
+        self._check_held(new, where)
         self._count(old, new)
         promoted = old is not None and old.successor is not None and new.successor is None and new.state == "live"
         self.dropped |= new.state == "dropped" and not is_successor(new.table)
@@ -91,8 +100,13 @@ class Witness:
             assert buried, f"{key}: a manifest is deleted"
             del self.manifests[table], self._files[table], self._landed_at[table]
         for table, files in self._files.items():
-            past = is_successor(table) and self.manifests[owner_of(table)].successor != table
-            assert past or key not in files, f"{table}: {key} is deleted while it is listed"
+            assert self._is_past(table) or key not in files, f"{table}: {key} is deleted while it is listed"
+
+    def _is_past(self, table: str) -> bool:
+        """Whether it is a successor that its table doesn't name: nobody reads it, and its files are the table's or
+        nobody's.
+        """
+        return is_successor(table) and self.manifests[owner_of(table)].successor != table
 
     def _whole(self, body: bytes, key: str) -> Manifest:
         stored = manifests.decode_manifest(body, key)
@@ -128,6 +142,15 @@ class Witness:
             item = held.get(id(piece))
             assert isinstance(item, Garbage), f"{where}: forgets what was live"
             assert item.removed_at <= horizon, f"{where}: forgets what a snapshot within its grace period needs"
+
+    def _check_held(self, new: Manifest, where: str) -> None:
+        """What is to take a table's place stays, once its announcer has looked after it, while the table names it."""
+        owner = self.manifests.get(owner_of(new.table)) if is_successor(new.table) else None
+        if owner is None or owner.successor != new.table:
+            return
+        if new.state == "live":
+            self._held.add(new.table)
+        assert new.state == "live" or new.table not in self._held, f"{where}: a successor that is named is buried"
 
     def _check_once(self, new: Manifest, where: str) -> None:
         """One call commits a key once: what has landed, and is still in the log, is not believed lost."""

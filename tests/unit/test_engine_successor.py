@@ -16,7 +16,7 @@ from bucketdex.engine.collect import referenced
 from bucketdex.engine.commit import replacement
 from bucketdex.engine.promote import promoted
 from bucketdex.engine.successor import Successors
-from bucketdex.errors import AccessDeniedError, BucketdexError, CommitGaveUpError, SnapshotExpiredError
+from bucketdex.errors import AccessDeniedError, BucketdexError, CommitGaveUpError, SnapshotExpiredError, StorageError
 from bucketdex.storage import (
     ManifestStore,
     ObjectStore,
@@ -306,16 +306,54 @@ def test_a_batch_between_the_loads_of_a_promotion_is_in_it(place: int) -> None:
     store.crossed = None
 
 
-def test_whoever_meets_a_new_successor_at_the_swap_commits_there_first() -> None:
-    """From the announcement on, what the table gets its successor has had."""
+@pytest.mark.parametrize("builds", [False, True])
+def test_whoever_meets_a_new_successor_at_the_swap_need_not_commit_there(builds: bool) -> None:
+    """What changed before the announcement, the successor's backfill reads after it."""
     bench, store, rival = bench_of(12)
     bench.put("orders/1", documents(random.Random(1), 3))
-    store.at(0, "put", lambda: rival.define(NEW))
+
+    def cross() -> None:
+        rival.define(NEW)
+        if builds:
+            rival.backfill(bench.engine.successor("orders") or "")
+
+    store.at(0, "put", cross)
     bench.apply("orders/1")
-    name = bench.engine.successor("orders")
-    assert name is not None
-    held = Snapshot(bench.index, bench.engine.load(name).manifest, NEW, BlockCache()).lookup("objects", ["orders/1"])
-    assert held
+    bench.engine.build_successor("orders")
+    assert live_contents(bench) == rebuilt(bench, NEW)
+
+
+@pytest.mark.parametrize("by", ["promotion", "abandonment"])
+def test_a_build_that_meets_the_end_of_its_successor_between_two_loads_is_over(by: str) -> None:
+    bench, store, rival = bench_of(22)
+    name = bench.engine.rebuild("orders")
+    rival.backfill(name)
+    ends = {"promotion": lambda: rival.promote("orders", name), "abandonment": lambda: rival.abandon("orders")}
+    store.at(0, "get", ends[by], of=f"tables/{name}")
+    bench.engine.build_successor("orders")
+    assert store.crossed is None and bench.engine.successor("orders") is None
+
+
+def test_an_announcement_that_the_log_has_forgotten_is_one() -> None:
+    """It landed, its answer was lost, and many commits came before it was looked for."""
+    bench, store, rival = bench_of(23, msgspec.structs.replace(TINY, log_entries_max=2, log_bytes_max=16))
+    lost = [True]
+
+    def put(key: str, body: bytes, **conditions: Any) -> str:
+        etag = store.inner.put(key, body, **conditions)
+        if lost and key == "tables/orders/manifest.json" and b'"successor":"' in body:
+            lost.clear()
+            for _ in range(4):
+                rival.sweep("orders")
+            raise StorageError("no answer")
+        return etag
+
+    bench.index.put = put  # type: ignore[method-assign]
+    name = bench.engine.rebuild("orders")
+    assert not lost
+    manifest = bench.engine.load("orders").manifest
+    assert manifest.successor == name and bench.engine.load(name).manifest.state == "live"
+    assert list(bench.index.list(successors_prefix("orders"))) == list(bench.index.list(table_prefix(name)))
 
 
 def test_an_object_that_the_successor_cannot_read_leaves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
