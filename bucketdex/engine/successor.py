@@ -56,7 +56,7 @@ class Successors:
         landed = land(self._manifests, self._runtime, self._settings, base, change)
         if landed is None:
             current = self._manifests.load(before.table)
-            if current.manifest.successor == first.table:  # it had landed, and so much came after that the log forgot it
+            if current.manifest.successor == first.table:  # it had landed, and more followed than the log remembers
                 landed = current
         self.bury(first.table if landed is None else before.successor)
         return landed if landed is not None and self.hold(first.table) else None

@@ -273,7 +273,9 @@ def _rebuilt(r: random.Random, shape: Shape) -> Shape:
         shape.pauses_s, shape.mutations, shape.hesitance = [0.1, 5.0, 20.0], 24, 0.3
         shape.delivery, shape.compactors = Delivery(again=0.1, delays_s=(0.0, 1.0)), 2
     else:  # whole commits between two calls of whoever promotes
-        shape.toxicity = msgspec.structs.replace(shape.toxicity, slow=0.0, stall=0.0, crash=min(shape.toxicity.crash, 0.001))
+        shape.toxicity = msgspec.structs.replace(
+            shape.toxicity, slow=0.0, stall=0.0, crash=min(shape.toxicity.crash, 0.001)
+        )
         shape.keys, shape.pauses_s, shape.polls_s = [f"d/{i}" for i in range(4)], [1.0, 5.0, 10.0], [0.01, 1.0]
         shape.delivery, shape.mutations, shape.writers = Delivery(again=0.0, delays_s=(0.0,)), 30, 1
         shape.indexers, shape.builders, shape.hesitance = 2, 2, 0.4
