@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from typing import Any
 from zlib import crc32
 
@@ -161,7 +162,7 @@ class SimulatedStore(ObjectStore):
         while True:
             self._step("list", prefix)
             self._maybe_fail()
-            page = list(self._bucket.list(prefix, start_after))  # the world moves on between the pages
+            page = list(islice(self._bucket.list(prefix, start_after), PAGE_KEYS + 1))  # between pages the world moves on
             yield from page[:PAGE_KEYS]
             if len(page) <= PAGE_KEYS:
                 return
