@@ -208,9 +208,9 @@ def _sweeping(r: random.Random, shape: Shape) -> Shape:
     shape.swap_factor = r.choice([1.0, 3.0])
     shape.collectors, shape.compactors, shape.sweeps = 2, r.choice([1, 2]), 0.8
     shape.pauses_s = [0.0, 1.0, 20.0, 60.0]
-    if grace_s < 100.0 and r.random() < 0.5:  # and under clients that read them by the block
+    if grace_s < 100.0 and r.random() < 0.7:  # and under clients that read them by the block
         shape.whole_file_bytes, shape.clients, shape.rows = 100, 2, [9, 40]
-        shape.mutations, shape.collectors = min(shape.mutations, 8), 1
+        shape.mutations, shape.collectors, shape.compactors = 8, 1, 2
     if r.random() < 0.3:  # and damaged reads, where every commit brings files that a sweep may overtake
         shape.toxicity = msgspec.structs.replace(shape.toxicity, damaged=0.15)
         shape.settings = msgspec.structs.replace(shape.settings, delta_rows_max=0)
@@ -272,6 +272,8 @@ def _rebuilt(r: random.Random, shape: Shape) -> Shape:
         shape.toxicity = msgspec.structs.replace(shape.toxicity, slow=0.06, crash=min(shape.toxicity.crash, 0.001))
         shape.pauses_s, shape.mutations, shape.hesitance = [0.1, 5.0, 20.0], 24, 0.3
         shape.delivery, shape.compactors = Delivery(again=0.1, delays_s=(0.0, 1.0)), 2
+        if shape.backfillers:  # and indexers that die of pages again and again
+            shape.builders, shape.reading = 0, msgspec.structs.replace(shape.toxicity, crash=0.08)
     else:  # whole commits between two calls of whoever promotes
         shape.toxicity = msgspec.structs.replace(
             shape.toxicity, slow=0.0, stall=0.0, crash=min(shape.toxicity.crash, 0.001)

@@ -162,7 +162,9 @@ class SimulatedStore(ObjectStore):
         while True:
             self._step("list", prefix)
             self._maybe_fail()
-            page = list(islice(self._bucket.list(prefix, start_after), PAGE_KEYS + 1))  # between pages the world moves on
+            page = list(
+                islice(self._bucket.list(prefix, start_after), PAGE_KEYS + 1)
+            )  # between pages the world moves on
             yield from page[:PAGE_KEYS]
             if len(page) <= PAGE_KEYS:
                 return
