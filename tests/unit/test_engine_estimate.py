@@ -97,12 +97,12 @@ def test_a_job_takes_about_what_was_said(objects: int) -> None:
 
 
 def test_what_was_measured() -> None:
-    """docs/deployment.md: 100,000 objects beside 800 uploads."""
+    """docs/deployment.md: 100,000 objects beside 700 uploads."""
     found = estimate.Pages(listed=100_000, due=100_000, messages=1_000)
     said = estimate.deployed(found, estimate.Shape(views=8, tags=False), rate=None, passes=2, lists=2)
-    assert near(said.reads, 111_139, 1.1)
-    assert near(said.writes, 203 + 2_796, 2)
-    assert near(sum(said.dollars.values()), 0.065, 1.25)
+    assert near(said.reads, 107_296, 1.1)
+    assert near(said.writes, 205 + 2_497, 2)
+    assert near(sum(said.dollars.values()), 0.062, 1.25)
     assert near(said.dollars["Lambda"], 0.005, 2) and near(said.dollars["SQS"], 0.001, 2)
     here = estimate.in_process(found, estimate.Shape(views=8, tags=False), batch_keys=256)
     assert here.dollars.keys() == {"S3"} and here.writes < said.writes and here.queue_requests == 0
