@@ -44,7 +44,7 @@ class Applier:
         if small:
             deferred: set[str] = set()
             result.add(self._commit(table, small, deferred, ahead))
-            large |= {key: small[key] for key in deferred}
+            large |= {key: its_events for key, its_events in small.items() if key in deferred}
         for key, its_events in large.items():
             result.add(self._alone(table, key, its_events, ahead))
         return result

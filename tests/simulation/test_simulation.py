@@ -13,7 +13,7 @@ from toxics import FAULTS
 from world import run_seed
 
 SEEDS, CHUNKS = 2_000, 80
-REPLAYED = range(100, 108)
+REPLAYED = (20, 47, *range(100, 108))  # of the first two, batches with several objects that turn out to be large
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
@@ -37,7 +37,7 @@ def test_a_seed_replays_exactly_in_another_process() -> None:
     code = "import sys\nfrom world import play\nfor seed in sys.argv[1:]: print(play(int(seed)).scheduler.digest)"
     path = os.pathsep.join([str(Path(__file__).parents[2]), str(Path(__file__).parent)])
     digests = []
-    for hash_seed in ("1", "2"):
+    for hash_seed in ("1", "5"):
         ran = subprocess.run(
             [sys.executable, "-c", code, *map(str, REPLAYED)], check=True, capture_output=True, text=True,
             env={"PYTHONPATH": path, "PYTHONHASHSEED": hash_seed},
