@@ -79,8 +79,7 @@ class SimulatedStore(ObjectStore):
     def _get(self, request: GetRequest) -> Got:
         self._maybe_fail()
         self._maybe_hesitate(request.key)
-        if self._happens("slow"):
-            self._world.pause(self._world.random.random() * 100)
+        self._maybe_wait()
         got = self._bucket.get(request)
         if got.key.startswith(TABLES) and self._happens("damaged"):
             return msgspec.structs.replace(got, body=self._damage(got))
@@ -106,8 +105,7 @@ class SimulatedStore(ObjectStore):
         if self._denied(key):
             self._counts["denied"] += 1
             raise AccessDeniedError(f"simulated: 403 {key}")
-        if self._happens("slow"):
-            self._world.pause(self._world.random.random() * 100)
+        self._maybe_wait()
         got = self._bucket.get(GetRequest(key))
         if key in self._bucket.archived:
             raise UnreadableObjectError(f"simulated: {key} is archived")
@@ -133,8 +131,7 @@ class SimulatedStore(ObjectStore):
         if self._happens("late", chances):
             self._later(partial(self._bucket.put, key, body, if_match=if_match, if_absent=if_absent))
             raise StorageError("simulated: timeout, effect to come")
-        if self._happens("slow", chances):
-            self._world.pause(self._world.random.random() * 100)
+        self._maybe_wait(chances)
         try:
             etag = self._bucket.put(key, body, if_match=if_match, if_absent=if_absent)
         except PreconditionFailedError:
@@ -162,9 +159,8 @@ class SimulatedStore(ObjectStore):
         while True:
             self._step("list", prefix)
             self._maybe_fail()
-            page = list(
-                islice(self._bucket.list(prefix, start_after), PAGE_KEYS + 1)
-            )  # between pages the world moves on
+            # One page and whether there is more: between pages the world moves on.
+            page = list(islice(self._bucket.list(prefix, start_after), PAGE_KEYS + 1))
             yield from page[:PAGE_KEYS]
             if len(page) <= PAGE_KEYS:
                 return
@@ -196,6 +192,10 @@ class SimulatedStore(ObjectStore):
             raise ThrottledError("simulated: 503 SlowDown")
         if self._happens("lost_before"):
             raise StorageError("simulated: timeout")
+
+    def _maybe_wait(self, chances: dict[str, float] | None = None) -> None:
+        if self._happens("slow", chances):
+            self._world.pause(self._world.random.random() * 100)
 
     def _maybe_hesitate(self, key: str) -> None:
         """What comes between the calls of whoever puts one table in another's place is too rare to wait for."""

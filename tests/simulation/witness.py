@@ -74,8 +74,8 @@ class Witness:
         files = referenced(new)
         where = f"{new.table} generation {new.generation}"
         assert new.log[-1].id == new.commit, f"{where}: the log ends with another commit"
-        missing = [path for path in files if self._bucket.current(path) is None and not self._is_past(new.table)]
-        assert not missing, f"{where}: lists files that are not there: {missing}"
+        missing = [path for path in files if self._bucket.current(path) is None]
+        assert not missing or self._is_past(new.table), f"{where}: lists files that are not there: {missing}"
         if old is not None:
             assert new.generation == old.generation + 1, f"{where} follows {old.generation}"
             self._check_tombstone(old, new, where)
