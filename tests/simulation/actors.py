@@ -191,7 +191,7 @@ class Collector:
             else:
                 place.counts["collected"] += engine.collect(table).deleted
                 place.counts["collections"] += 1
-        return r.choice([1.0, 5.0, 30.0] if place.shape.kind == "sweeping" else [1.0, 300.0, 700.0])
+        return r.choice([1.0, 5.0, 30.0] if place.shape.kind == "sweeping" and place.writing else [1.0, 300.0, 700.0])
 
 
 class Deployer:

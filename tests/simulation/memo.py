@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from bucketdex.definition import TableDefinition
-from bucketdex.storage import descriptors, file_reader, manifest
+from bucketdex.storage import descriptors, file_reader, file_writer, manifest, zstd
 from bucketdex.views.loader import Loader, Need
 
 _installed = False
@@ -32,7 +32,8 @@ def install() -> None:
     _installed = True
     file_reader.decompress = _remembered(file_reader.decompress)
     manifest.decode_manifest = _remembered(manifest.decode_manifest)
-    descriptors.decompress = _remembered(descriptors.decompress)
+    manifest.read_part = descriptors.read_part = _remembered(descriptors.read_part)
+    zstd.FrameCompressor = file_writer.FrameCompressor = _remembered(zstd.FrameCompressor)  # type: ignore[assignment, misc]
     _remember_decoded()
     parse = TableDefinition.from_dict
     known: dict[tuple[str, bytes], TableDefinition] = {}

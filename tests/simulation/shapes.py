@@ -158,13 +158,13 @@ def _mixed(r: random.Random, shape: Shape) -> Shape:
 def _hot(r: random.Random, shape: Shape) -> Shape:
     """Few keys, many changes, many indexers: where conflicts come from."""
     shape.keys = shape.keys[:3]
-    shape.mutations, shape.indexers, shape.compactors = 20, 4, r.choice([0, 1, 3])
+    shape.mutations, shape.indexers, shape.compactors = 12, 4, r.choice([0, 1, 3])
     shape.pauses_s, shape.polls_s = [0.0, 0.1, 0.5, 1.0], [0.01, 0.1]
     shape.settings = msgspec.structs.replace(shape.settings, attempts_max=r.choice([2, 8, 8]))
     shape.upgraded = not shape.repairers and r.random() < 0.4
     shape.swap_factor = r.choice([1.0, 5.0, 30.0])
     if r.random() < 0.3:  # large objects that change between their two readings
-        shape.rows, shape.mutations, shape.pauses_s = [1, 13, 30], 12, [0.0, 0.05, 0.1]
+        shape.rows, shape.pauses_s = [1, 13, 30], [0.0, 0.05, 0.1]
         shape.definitions = [
             msgspec.structs.replace(d, source=msgspec.structs.replace(d.source, on_error="reject_object"))
             for d in shape.definitions
@@ -175,14 +175,14 @@ def _hot(r: random.Random, shape: Shape) -> Shape:
 def _bursty(r: random.Random, shape: Shape) -> Shape:
     """Events that come again and again, and indexers that find many at once: duplicates beside newer events of a key."""
     shape.keys = shape.keys[:2]
-    shape.mutations = 16
+    shape.mutations = 10
     shape.pauses_s, shape.polls_s = [0.0, 1.0, 10.0, 30.0], [1.0, 10.0, 60.0]
     shape.delivery = Delivery(again=0.6, delays_s=(0.0, 0.0, 10.0, 60.0, 200.0))
     shape.indexers = r.choice([1, 2])
     if r.random() < 0.5:  # bodies that break, and are other ones when they are asked for again
         shape.toxicity = msgspec.structs.replace(shape.toxicity, reset=0.6)
         shape.keys, shape.rows, shape.pauses_s = shape.keys[:1], [2, 4, 9, 20], [1.0, 5.0, 10.0]
-        shape.delivery, shape.mutations = Delivery(again=0.3, delays_s=(0.0, 20.0, 200.0)), 32
+        shape.delivery, shape.mutations = Delivery(again=0.3, delays_s=(0.0, 20.0, 200.0)), 20
     return shape
 
 
@@ -296,7 +296,7 @@ def _merging(r: random.Random, shape: Shape) -> Shape:
         shape.settings, step_rows=r.choice([2, 5, 8]), block_bytes=r.choice([60, 150]), delta_rows_max=r.choice([4, 14]),
         tier_runs=r.choice([2, 4]), retracted_share=r.choice([0.25, 9.0, 9.0]),
     )  # fmt: skip
-    shape.mutations, shape.compactors, shape.interrupted = r.choice([10, 18]), r.choice([1, 2, 3]), 0.6
+    shape.mutations, shape.compactors, shape.interrupted = r.choice([6, 12]), r.choice([1, 2, 3]), 0.6
     shape.erasing &= shape.settings.step_rows > 2  # or maintenance takes more swaps than it is allowed
     shape.pauses_s = [0.0, 1.0, 5.0, 20.0]
     return shape
