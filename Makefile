@@ -12,7 +12,7 @@ CODE := bucketdex functions infra tests benchmarks examples
 .PHONY: help setup test lint types unit simulation local-test side-by-side demo demo-stop soak mutations coverage bench docs clean
 
 help: ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## install everything into .venv (again when pyproject.toml changes)
 

@@ -316,7 +316,7 @@ class Reader:
                 if self._known and r.random() < 0.4:
                     self._look_back(manifest)
                 self._check(manifest)
-            pause_s = r.choice([1.0, 100.0, 1_000.0])
+            pause_s = r.choice([5.0, 100.0, 1_000.0])
             place.scheduler.wait(place.queue.bell, place.scheduler.now + pause_s)
             place.scheduler.pause(r.random() * min(pause_s, 30.0))
 

@@ -40,7 +40,7 @@ class Scheduler:
         self._outside = Actor("the end", None, 0.0)  # the test itself, after the actors have come to rest
         self.current = self._outside
         self._calls = 0
-        self._digest = blake2b(digest_size=16)
+        self._notes: list[tuple[object, ...]] = []
 
     @property
     def is_over(self) -> bool:
@@ -55,11 +55,11 @@ class Scheduler:
     @property
     def digest(self) -> str:
         """Of everything that was noted so far."""
-        return self._digest.hexdigest()
+        return blake2b("\n".join(map(repr, self._notes)).encode(), digest_size=16).hexdigest()
 
-    def note(self, what: str) -> None:
+    def note(self, *what: object) -> None:
         """Something that must be the same, at the same moment, whenever the seed is played."""
-        self._digest.update(f"{self.now:.6f} {self.current.name} {what}\n".encode())
+        self._notes.append((self.now, self.current.name, *what))
 
     def begin_call(self) -> int:
         """Numbers what the running actor does from here on."""

@@ -92,7 +92,7 @@ class SimulatedStore(ObjectStore):
             if i % 6 == 0:
                 self._step("get", request.key)
             else:
-                self._world.note(f"get {request.key}")
+                self._world.note("get", request.key)
             try:
                 answers.append(self._get(request))
             except StorageError as error:
@@ -179,7 +179,7 @@ class SimulatedStore(ObjectStore):
 
     def _step(self, operation: str, key: str, body: bytes = b"") -> None:
         """Any store call may be the last of its process, or be followed by a long silence."""
-        self._world.note(f"{operation} {key} {crc32(body)}")
+        self._world.note(operation, key, crc32(body))
         if self._calm:
             self._world.pause(self._world.random.random() * 0.05)
             return

@@ -423,7 +423,7 @@ def print_drawn(drawn: Counter[tuple[str, str, bool, str]]) -> None:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     data, rng = MemoryStore(), random.Random(SEED)
-    table = Database(MemoryStore(), data=data).create_table(DEFINITION)
+    table = Database(MemoryStore(), data=data, cache_bytes=256_000_000).create_table(DEFINITION)
     oracle = duckdb.connect()
     columns = ", ".join(f"{name} {SQL_TYPES[kind]}" for name, kind in TYPES.items())
     oracle.execute(f"CREATE TABLE oracle (k VARCHAR, pos BIGINT, grp BIGINT, {columns})")
