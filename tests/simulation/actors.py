@@ -94,8 +94,8 @@ class Indexer:
 
     def _apply(self, engine: Engine, group: list[Message]) -> None:
         place = self._place
-        call = place.scheduler.begin_call()
-        result = engine.apply("t", [message.event for message in group])
+        with place.scheduler.call() as call:
+            result = engine.apply("t", [message.event for message in group])
         assert place.witness.landed[call] >= result.commits, "a commit is said to have landed that didn't"
         place.counts["commits"] += result.commits
         place.counts["redone"] += result.redone
@@ -121,10 +121,10 @@ def apply_pages(place: Place, engine: Engine, messages: list[PageMessage]) -> No
 
 def _apply_group(place: Place, engine: Engine, group: list[PageMessage]) -> None:
     table = group[0].table
-    place.scheduler.begin_call()
     failed: set[str] = set()
     try:
-        result = engine.apply(table, [Event(key) for message in group for key in message.keys])
+        with place.scheduler.call():
+            result = engine.apply(table, [Event(key) for message in group for key in message.keys])
         failed |= set(result.failed)
         place.counts["commits of pages"] += result.commits
     except TableNotFoundError:  # its table has another successor by now, or none any more

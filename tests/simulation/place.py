@@ -174,7 +174,6 @@ class Place:
             process = start()
             self.scheduler.current.newer = self.shape.upgraded and self.random.random() < 0.5
             for _ in range(self.random.randrange(1, CALLS_MAX + 1)):  # a warm function serves several calls
-                self.scheduler.current.call = 0
                 pause_s = 1.0
                 try:
                     pause_s = body(process)

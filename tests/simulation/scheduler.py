@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from hashlib import blake2b
 
 from greenlet import getcurrent, greenlet
@@ -16,7 +17,7 @@ class Crash(BaseException):
 
 
 class Actor:
-    """One process of the simulated world. `call` numbers what it was last asked to do; `newer` says that its code is of
+    """One process of the simulated world. `call` numbers what it is asked to do; `newer` says that its code is of
     the next release.
     """
 
@@ -61,11 +62,16 @@ class Scheduler:
         """Something that must be the same, at the same moment, whenever the seed is played."""
         self._notes.append((self.now, self.current.name, *what))
 
-    def begin_call(self) -> int:
-        """Numbers what the running actor does from here on."""
+    @contextmanager
+    def call(self) -> Iterator[int]:
+        """Numbers what the running actor does in it."""
+        actor = self.current
         self._calls += 1
-        self.current.call = self._calls
-        return self._calls
+        actor.call = self._calls
+        try:
+            yield actor.call
+        finally:
+            actor.call = 0
 
     def spawn(
         self, name: str, body: Callable[[], None], *, delay_s: float = 0.0, skew_s: float = 0.0, call: int = 0
