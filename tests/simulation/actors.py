@@ -157,10 +157,13 @@ class Compactor:
             with suppress(TableNotFoundError):  # given up meanwhile
                 manifest = engine.load(table).manifest
         if (table, manifest.generation) == self._seen or not manifest.views:
-            return r.choice([1.0, 5.0] if place.shape.rebuilds and place.writing else [5.0, 100.0, 500.0])
+            quick = place.writing and (place.shape.rebuilds or place.shape.flickers)
+            return r.choice([1.0, 5.0] if quick else [5.0, 100.0, 500.0])
         self._seen = table, manifest.generation
         steps = iter(range(1 if r.random() < place.shape.interrupted else r.randrange(2, 8)))
         due = engine.debt(manifest)
+        if place.shape.flickers:
+            due = [name for name in due if manifest.views[name].state == "building"] or due
         view = (
             due[0] if due and r.random() < 0.4 else r.choice(due if due and r.random() < 0.5 else list(manifest.views))
         )
@@ -202,7 +205,7 @@ class Deployer:
         self._dropped = False
 
     def run(self) -> None:
-        self._place.processes(self._define, self._place.hesitant_engine)
+        self._place.processes(self._define, self._place.deploying_engine)
 
     def _define(self, engine: Engine) -> float:
         place, r = self._place, self._place.random
@@ -231,10 +234,14 @@ class Deployer:
                 place.counts["rebuilds begun" if change == engine.rebuild else "rebuilds given up"] += 1
             else:
                 change = r.choice([engine.define, engine.create_table, engine.create_table])
+                if place.shape.flickers:
+                    change = engine.define
                 change(definition)
                 place.counts["definitions"] += 1
             if place.shape.deployers == 1:
                 place.witness.check_announced("t")
+        if place.shape.flickers and place.writing:
+            return r.choice([1.0, 5.0])
         return r.choice([1.0, 5.0, 50.0] if place.shape.rebuilds and place.writing else [0.1, 5.0, 100.0, 500.0])
 
 

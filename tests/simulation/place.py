@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from bucket import Bucket
-from checks import definition_of
+from checks import assert_consistent, definition_of
 from messages import EventQueue, PageQueue
 from scheduler import Crash, Scheduler
 from shapes import Shape
@@ -67,14 +67,20 @@ class Place:
         self.runtime = SimulatedRuntime(scheduler)
         self.cache = BlockCache(4_000_000)
         self.witness.promoted = self._promoted
+        if shape.flickers:
+            self.witness.built = self._built
         self.applied: dict[str, int] = {}  # keys that were said to be in the index, and how often each had changed then
         self.writing = 0
         self._rested = False
         self.written_at = 0.0  # when the last writer came to its end
 
     def hesitant_engine(self) -> Engine:
-        """That of a process that announces, fills, compacts or promotes successors, or gives them up."""
+        """That of a process that builds views, or announces, fills, compacts or promotes successors, or gives them up."""
         return self.engine(hesitance=self.shape.hesitance)
+
+    def deploying_engine(self) -> Engine:
+        """That of a process that defines tables."""
+        return self.engine() if self.shape.flickers else self.hesitant_engine()
 
     def indexing_engine(self) -> Engine:
         """That of an indexer, which reads objects through a network that may be worse than others'."""
@@ -123,6 +129,12 @@ class Place:
             if self.data.changes(key) == changes and not self.witness.dropped:
                 self._check_row(key)
                 self.counts["applied keys checked"] += 1
+
+    def _built(self, table: str) -> None:
+        """What has just been built is right at that very moment; later it may be gone, or built again."""
+        manifest = self.witness.manifests[table]
+        assert_consistent(Snapshot(StillStore(self.index), manifest, definition_of(manifest), self.cache))
+        self.counts["built views checked"] += 1
 
     def _check_row(self, key: str) -> None:
         manifest = self.witness.manifests["t"]

@@ -281,6 +281,12 @@ COMPACTIONS = (
         "waiting = []",
     ),
     _rule(
+        "a view that was dropped and added again while it was built is built again",
+        "engine/compact.py",
+        'or state.state != "building" or state.folded != begun:',
+        'or state.state != "building":',
+    ),
+    _rule(
         "a contested minimum or maximum is settled by the hidden summary",
         "views/snapshot.py",
         "        for slot in fold.contested(state):",

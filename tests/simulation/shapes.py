@@ -83,6 +83,9 @@ class Shape(msgspec.Struct):
     poison: dict[str, float]  # keys that can't be read until that time after the beginning
     reading: Toxicity | None = None  # of indexers that read objects, where it isn't the others'
     hesitance: float = 0.0  # the chance that whoever is at work on successors dwells on a manifest
+    flickers: bool = (
+        False  # deployers take views away and add them again, quickly, and leave their building to compactors
+    )
     upgraded: bool = False  # processes of two releases are at work, which write the same row as other bytes
     sweeps: float = 0.4  # the share of collections that sweep
     interrupted: float = 0.3  # the share of compactions that end after one step
@@ -249,7 +252,24 @@ def _redefined(r: random.Random, shape: Shape) -> Shape:
         shape.pauses_s = [0.0, 0.1, 1.0, 50.0]
         shape.settings = msgspec.structs.replace(shape.settings, delta_rows_max=r.choice([2, 14]))
         shape.toxicity, shape.deployers = msgspec.structs.replace(shape.toxicity, slow=0.05), 2
+    if r.random() < 0.4:
+        _flickering(r, shape)
     return shape
+
+
+def _flickering(r: random.Random, shape: Shape) -> None:
+    """Views that go and come back between the two ends of a build, and meanwhile commits that bring runs for the others."""
+    shape.definitions, shape.late, shape.drops = [*shape.definitions[:1], _fewer(shape.definitions[0])], False, False
+    shape.toxicity = msgspec.structs.replace(shape.toxicity, slow=0.0, stall=0.0, crash=0.0)
+    shape.settings = msgspec.structs.replace(shape.settings, delta_rows_max=0)
+    shape.keys, shape.rows = [f"d/{i}" for i in range(4)], [1, 2, 4]
+    shape.mutations, shape.pauses_s, shape.polls_s, shape.writers = 20, [1.0, 5.0, 10.0], [0.01, 1.0], 1
+    shape.delivery, shape.indexers = Delivery(again=0.0, delays_s=(0.0,)), 2
+    shape.flickers, shape.deployers, shape.compactors, shape.hesitance = True, 2, 2, 0.5
+
+
+def _fewer(definition: TableDefinition) -> TableDefinition:
+    return TableDefinition.from_dict("t", definition.to_dict() | {"indexes": FEWER["indexes"], "summaries": {}})
 
 
 def _rebuilt(r: random.Random, shape: Shape) -> Shape:

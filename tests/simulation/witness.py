@@ -34,6 +34,7 @@ class Witness:
         self.dropped = False  # a table, at some time: what came meanwhile isn't in it
         self.landed: Counter[int] = Counter()  # commits by the call that they were made in
         self.promoted: Callable[[], None] = lambda: None  # called when a table may have taken another's place
+        self.built: Callable[[str], None] = lambda table: None  # called when a view of a table is built
         bucket.watcher = self
 
     def generation(self, table: str) -> int:
@@ -93,6 +94,8 @@ class Witness:
         self._landed_at[new.table] = self._world.now
         if promoted:
             self.promoted()
+        if old is not None and _built(old, new):
+            self.built(new.table)
 
     def _deleted(self, key: str) -> None:
         if key.endswith("/manifest.json"):
@@ -186,13 +189,18 @@ class Witness:
 
 def _retires(old: Manifest, new: Manifest) -> bool:
     """Whether a swap made views ready, and dropped those that had answered in their place."""
-    was = {name: state.state for name, state in old.views.items()}
-    made = [name for name, state in new.views.items() if (was.get(name), state.state) == ("building", "ready")]
+    made = _built(old, new)
     gone = set(old.views) - set(new.views)
     told = {name: text for name, text in old.definition.items() if name != "retiring"} == {
         name: text for name, text in new.definition.items() if name != "retiring"
     }
     return bool(new.log[-1].kind == "compaction" and made and gone and all(RETIRED in name for name in gone) and told)
+
+
+def _built(old: Manifest, new: Manifest) -> list[str]:
+    """The views that a swap made ready."""
+    was = {name: state.state for name, state in old.views.items()}
+    return [name for name, state in new.views.items() if (was.get(name), state.state) == ("building", "ready")]
 
 
 def _unlisted(old: Manifest, new: Manifest) -> list[object]:
