@@ -108,7 +108,7 @@ class Indexer:
             else:
                 place.queue.done(message)
         for key in {message.event.key: None for message in group}:
-            place.acknowledged(key)
+            place.promises.acknowledged(key)
 
 
 def apply_pages(place: Place, engine: Engine, messages: list[PageMessage]) -> None:
@@ -297,7 +297,7 @@ class Repairer:
         result = engine.reindex("t", [key])
         place.counts["keys read again"] += 1
         if key in result.applied:
-            place.applied[key] = changes
+            place.promises.applied[key] = changes
 
 
 class Reader:

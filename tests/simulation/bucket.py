@@ -40,6 +40,9 @@ class Bucket:
         self._clock, self._announce = clock, announce
         self.watcher: Watcher | None = None
         self.bodies: dict[str, bytes] = {}  # everything that was ever put, by ETag
+        self.states: dict[
+            str, builtins.list[str | None]
+        ] = {}  # the ETags that each key's object has had; None: it wasn't
         self.archived: set[str] = set()  # keys whose current object can't be read until it is restored
         self._versions: dict[str, list[Version]] = {}
         self._sequence: Counter[str] = Counter()
@@ -115,5 +118,7 @@ class Bucket:
     def _changed(self, kind: str, key: str) -> None:
         self.archived.discard(key)
         self._sequence[key] += 1
+        version = self.current(key)
+        self.states.setdefault(key, [None]).append(None if version is None else version.etag)
         if self._announce is not None:
             self._announce(kind, key, f"{self._sequence[key]:018X}")

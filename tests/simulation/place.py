@@ -9,21 +9,21 @@ from typing import Any, TypeVar
 
 import msgspec
 from bucket import Bucket
-from checks import assert_consistent, definition_of
 from messages import EventQueue, PageQueue
+from promises import Promises
 from scheduler import Crash, Scheduler
 from shapes import Shape
-from toxics import SimulatedStore, StillStore, Toxicity
+from toxics import RESOLUTE, Hesitance, SimulatedStore, Toxicity
 from witness import Witness
 
 from bucketdex.engine import Engine, Job
 from bucketdex.errors import BucketdexError, CommitGaveUpError, StorageError, TableNotFoundError
 from bucketdex.runtime import Runtime
 from bucketdex.storage import backfill_path
-from bucketdex.views import OBJECTS, BlockCache, Snapshot
-from bucketdex.views.lines import decode_object
+from bucketdex.views import BlockCache
 
 CALLS_MAX = 5  # that one process serves before a new one takes its place
+DAWDLED_S = 3.0  # while few commits come first, or there would be no more than "everything is redone"
 PATIENCE_S = 3_000.0  # that a backfill is given to end while there are faults
 
 P = TypeVar("P")  # what a process keeps between its calls: an engine, or what a client has
@@ -66,17 +66,14 @@ class Place:
         self.witness = Witness(self.index, scheduler, shape.settings, self.counts)
         self.runtime = SimulatedRuntime(scheduler)
         self.cache = BlockCache(4_000_000)
-        self.witness.promoted = self._promoted
-        if shape.flickers:
-            self.witness.built = self._built
-        self.applied: dict[str, int] = {}  # keys that were said to be in the index, and how often each had changed then
+        self.promises = Promises(self.data, self.index, self.queue, self.witness, shape, self.counts)
         self.writing = 0
         self._rested = False
         self.written_at = 0.0  # when the last writer came to its end
 
     def hesitant_engine(self) -> Engine:
         """That of a process that builds views, or announces, fills, compacts or promotes successors, or gives them up."""
-        return self.engine(hesitance=self.shape.hesitance)
+        return self.engine(hesitance=Hesitance(self.shape.hesitance))
 
     def deploying_engine(self) -> Engine:
         """That of a process that defines tables."""
@@ -84,10 +81,10 @@ class Place:
 
     def indexing_engine(self) -> Engine:
         """That of an indexer, which reads objects through a network that may be worse than others'."""
-        return self.engine(reading=self.shape.reading)
+        return self.engine(hesitance=Hesitance(self.shape.dawdling, DAWDLED_S), reading=self.shape.reading)
 
     def engine(
-        self, toxicity: Toxicity | None = None, *, hesitance: float = 0.0, reading: Toxicity | None = None
+        self, toxicity: Toxicity | None = None, *, hesitance: Hesitance = RESOLUTE, reading: Toxicity | None = None
     ) -> Engine:
         """The engine of a new process."""
         toxicity = self.shape.toxicity if toxicity is None else toxicity
@@ -100,7 +97,7 @@ class Place:
             cache=BlockCache(2_000_000),
         )  # fmt: skip
 
-    def way_to_index(self, toxicity: Toxicity | None = None, *, hesitance: float = 0.0) -> SimulatedStore:
+    def way_to_index(self, toxicity: Toxicity | None = None, *, hesitance: Hesitance = RESOLUTE) -> SimulatedStore:
         """The index bucket as a new process sees it."""
         toxicity = self.shape.toxicity if toxicity is None else toxicity
         return SimulatedStore(
@@ -110,40 +107,6 @@ class Place:
     def denied(self, key: str) -> bool:
         """Whether a key is poison now."""
         return key in self.poison and self.scheduler.elapsed_s < self.poison[key]
-
-    def acknowledged(self, key: str) -> None:
-        """No message of the key is left: what its object is now is in the index, at this very moment."""
-        queue, manifest = self.queue, self.witness.manifests.get("t")
-        if manifest is None or queue.lost or self.witness.dropped:
-            return
-        if any(message.event.key == key for message in (*queue.waiting, *queue.dead)):
-            return
-        self._check_row(key)
-        self.counts["acknowledged keys checked"] += 1
-
-    def _promoted(self) -> None:
-        """What the table held for certain, what takes its place holds."""
-        for key in self.shape.keys:
-            self.acknowledged(key)
-        for key, changes in self.applied.items():
-            if self.data.changes(key) == changes and not self.witness.dropped:
-                self._check_row(key)
-                self.counts["applied keys checked"] += 1
-
-    def _built(self, table: str) -> None:
-        """What has just been built is right at that very moment; later it may be gone, or built again."""
-        manifest = self.witness.manifests[table]
-        assert_consistent(Snapshot(StillStore(self.index), manifest, definition_of(manifest), self.cache))
-        self.counts["built views checked"] += 1
-
-    def _check_row(self, key: str) -> None:
-        manifest = self.witness.manifests["t"]
-        snapshot = Snapshot(StillStore(self.index), manifest, definition_of(manifest), self.cache)
-        found = snapshot.lookup(OBJECTS, [key]).get(key)
-        row = decode_object(found.lines[-1]) if found else None
-        there = self.data.current(key)
-        expected = ("" if key in self.data.archived else there.etag) if there else None
-        assert (row.etag if row else None) == expected, f"{key}: {row} instead of {expected} at {manifest.generation}"
 
     def calm_store(self, bucket: Bucket) -> SimulatedStore:
         """A bucket through a perfect network."""

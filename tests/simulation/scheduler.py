@@ -10,6 +10,7 @@ from hashlib import blake2b
 from greenlet import getcurrent, greenlet
 
 START = 1_700_000_000.0
+CALM_STEPS_MAX = 2_500  # of the test itself; a thousand are many
 
 
 class Crash(BaseException):
@@ -34,7 +35,7 @@ class Scheduler:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.now = START
-        self.steps = 0
+        self.steps = self._calm_steps = 0
         self.failure: BaseException | None = None
         self._actors: list[Actor] = []
         self._main = getcurrent()
@@ -95,6 +96,8 @@ class Scheduler:
         """Gives up the turn, for at least `delay_s` of virtual time."""
         if self.current is self._outside:
             self.now += delay_s
+            self._calm_steps += 1
+            assert self._calm_steps < CALM_STEPS_MAX, "work that never ends"
             return
         self.current.wakes_at = self.now + delay_s
         self._main.switch()

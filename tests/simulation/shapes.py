@@ -82,6 +82,7 @@ class Shape(msgspec.Struct):
     erasing: bool  # values of their own in objects, of which those that are deleted have to go from every file in time
     poison: dict[str, float]  # keys that can't be read until that time after the beginning
     reading: Toxicity | None = None  # of indexers that read objects, where it isn't the others'
+    dawdling: float = 0.0  # the chance that an indexer dwells on a manifest
     hesitance: float = 0.0  # the chance that whoever is at work on successors dwells on a manifest
     flickers: bool = (
         False  # deployers take views away and add them again, quickly, and leave their building to compactors
@@ -165,7 +166,7 @@ def _hot(r: random.Random, shape: Shape) -> Shape:
     shape.pauses_s, shape.polls_s = [0.0, 0.1, 0.5, 1.0], [0.01, 0.1]
     shape.settings = msgspec.structs.replace(shape.settings, attempts_max=r.choice([2, 8, 8]))
     shape.upgraded = not shape.repairers and r.random() < 0.4
-    shape.swap_factor = r.choice([1.0, 5.0, 30.0])
+    shape.swap_factor, shape.dawdling = r.choice([1.0, 5.0, 30.0]), r.choice([0.0, 0.0, 0.2])
     if r.random() < 0.3:  # large objects that change between their two readings
         shape.rows, shape.pauses_s = [1, 13, 30], [0.0, 0.05, 0.1]
         shape.definitions = [

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import msgspec
@@ -52,14 +52,22 @@ SWAP_FAULTS = frozenset(
 )  # more of them where a manifest is swapped
 
 
+class Hesitance(NamedTuple):
+    """The chance that a process dwells on a manifest before it reads or replaces it, and for how long at most."""
+
+    chance: float = 0.0
+    most_s: float = 60.0
+
+
+RESOLUTE = Hesitance()
+
+
 class SimulatedStore(ObjectStore):
-    """One actor's way to a bucket. `denied` says which keys it may not read; `hesitance` is the chance that it dwells on a
-    manifest before it reads or replaces it.
-    """
+    """One actor's way to a bucket. `denied` says which keys it may not read."""
 
     def __init__(
         self, bucket: Bucket, world: Scheduler, toxicity: Toxicity, counts: Counter[str], *,
-        denied: Callable[[str], bool] = lambda key: False, swap_factor: float = 1.0, hesitance: float = 0.0,
+        denied: Callable[[str], bool] = lambda key: False, swap_factor: float = 1.0, hesitance: Hesitance = RESOLUTE,
     ) -> None:  # fmt: skip
         self.url = "simulated://"
         self._bucket, self._world, self._counts, self._denied = bucket, world, counts, denied
@@ -199,9 +207,10 @@ class SimulatedStore(ObjectStore):
 
     def _maybe_hesitate(self, key: str) -> None:
         """What comes between the calls of whoever puts one table in another's place is too rare to wait for."""
-        if self._hesitance and key.endswith("/manifest.json") and self._world.random.random() < self._hesitance:
+        chance, most_s = self._hesitance
+        if chance and key.endswith("/manifest.json") and self._world.random.random() < chance:
             self._counts["hesitations"] += 1
-            self._world.pause(self._world.random.random() * 60)
+            self._world.pause(self._world.random.random() * most_s)
 
     def _later(self, request: Callable[[], object]) -> None:
         def effect() -> None:

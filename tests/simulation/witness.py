@@ -12,7 +12,7 @@ from scheduler import Scheduler
 from bucketdex.definition.table import RETIRED
 from bucketdex.engine import Settings
 from bucketdex.engine.collect import referenced
-from bucketdex.storage import Delta, Garbage, GetRequest, Manifest, Run, descriptors
+from bucketdex.storage import Delta, Garbage, GetRequest, LogEntry, Manifest, Run, descriptors
 from bucketdex.storage import manifest as manifests
 from bucketdex.storage.paths import is_successor, owner_of
 
@@ -34,6 +34,7 @@ class Witness:
         self.dropped = False  # a table, at some time: what came meanwhile isn't in it
         self.landed: Counter[int] = Counter()  # commits by the call that they were made in
         self.promoted: Callable[[], None] = lambda: None  # called when a table may have taken another's place
+        self.committed: Callable[[LogEntry], None] = lambda entry: None  # called when a commit of the live table lands
         self.built: Callable[[str], None] = lambda table: None  # called when a view of a table is built
         bucket.watcher = self
 
@@ -92,6 +93,8 @@ class Witness:
             self.past[new.generation] = new
             self.past.pop(min(self.past) if len(self.past) > PAST_MAX else -1, None)
         self._landed_at[new.table] = self._world.now
+        if new.log[-1].kind == "commit" and not is_successor(new.table):
+            self.committed(new.log[-1])
         if promoted:
             self.promoted()
         if old is not None and _built(old, new):
