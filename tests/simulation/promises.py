@@ -49,24 +49,29 @@ class Promises:
         return self._witness.manifests.get("t")
 
     def _committed(self, entry: LogEntry) -> None:
-        """A key never goes back to what its object was before that which the index has held of it."""
-        if self._witness.dropped:
-            return
+        """No key that it touched has gone back."""
         touched = entry.touched
         keys = self._keys if touched is None else [
             self._hashes[touched[i : i + 8]] for i in range(0, len(touched), 8) if touched[i : i + 8] in self._hashes
         ]  # fmt: skip
+        self._went_on(keys)
+
+    def _went_on(self, keys: Sequence[str]) -> None:
+        """No key goes back to what its object was before that which the index has held of it."""
+        if self._witness.dropped:
+            return
         for key, etag in zip(keys, self._etags(keys), strict=True):
             if etag == "":  # it couldn't be read, at whatever time
                 continue
             states = self._data.states.get(key, [None])
             at = next((i for i in range(self._reached[key], len(states)) if states[i] == etag), None)
-            assert at is not None, f"generation {entry.generation}: {key} goes back to what it was"
+            assert at is not None, f"{key} goes back to what it was, at {self._witness.generation('t')}"
             self._reached[key] = at
             self._counts["keys that went on"] += 1
 
     def _promoted(self) -> None:
-        """What the table held for certain, what takes its place holds."""
+        """What the table held for certain, what takes its place holds; of the rest, nothing older."""
+        self._went_on(self._keys)
         for key in self._keys:
             self.acknowledged(key)
         for key, changes in self.applied.items():
