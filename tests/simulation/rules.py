@@ -261,6 +261,7 @@ COMPACTIONS = (
                 "            return msgspec.structs.replace(state, hash=view.hash)",
             ),
         ),
+        Loud("AssertionError", "lines of two views in one file aren't in its order, and whoever writes it says so"),
     ),
     _rule(
         "a view that was added is not answered from before it is built",
