@@ -64,6 +64,10 @@ UNREACHED = (
         "a bound that two deployers don't come to",
     ),
     Unreached(
+        "bucketdex/engine/define.py", "Definer._define_both", "except TableNotFoundError:\nreturn None",
+        "a successor that is swept away between two requests of a definition: tests/unit/test_engine_successor",
+    ),
+    Unreached(
         "bucketdex/engine/define.py", "Definer._refuse_other_manager", "raise ManagedByStackError(",
         "no stack here: tests/unit/test_engine_definitions",
     ),

@@ -333,6 +333,10 @@ def _erasing(r: random.Random, shape: Shape) -> Shape:
         retracted_share=r.choice([0.25, 9.0]), tier_runs=r.choice([2, 4]), step_rows=30,
     )  # fmt: skip
     shape.compactors, shape.interrupted = r.choice([0, 1, 1]), 0.4
+    if r.random() < 0.5:  # and a bulk commit that comes last, after a delta that nothing else would have folded
+        shape.keys, shape.rows, shape.mutations, shape.writers = shape.keys[:1], [4, 20], 2, 1
+        shape.settings = msgspec.structs.replace(shape.settings, delta_rows_max=14, debt_deltas=40, debt_rows=1_000)
+        shape.pauses_s, shape.compactors = [50.0, 100.0], 0
     return shape
 
 

@@ -413,6 +413,26 @@ def test_a_definition_that_meets_a_promotion_is_not_lost() -> None:
     assert live_contents(bench) == rebuilt(bench, NEW)
 
 
+def test_a_definition_that_meets_the_end_of_its_successor_is_made_on_the_table() -> None:
+    """It was given up, and its manifest swept, after it was loaded to be redefined."""
+    bench, store, rival = bench_of(24)
+    bench.engine.define(NEW_FEWER)
+    name = bench.engine.successor("orders")
+    assert name is not None
+
+    def end() -> None:
+        rival.abandon("orders")
+        bench.runtime.clock += 2 * TINY.grace_seconds
+        rival.sweep("orders")
+        assert not list(bench.index.list(table_prefix(name)))
+
+    store.at(0, "put", end, of=f"tables/{name}")
+    announced = bench.engine.define(NEW).manifest.successor
+    assert store.crossed is None and announced not in (None, name)
+    bench.engine.build_successor("orders")
+    assert live_contents(bench) == rebuilt(bench, NEW)
+
+
 def test_files_that_a_successor_compacted_away_while_it_was_promoted_are_not_missed() -> None:
     bench, store, rival = bench_of(16)
     bench.engine.define(NEW)
