@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml
 	  || { echo "make: $(PYTHON) is older than Python 3.11; say make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25'
-	$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile -e '.[dev]'
 	@touch $(STAMP)
 
 test: lint side-by-side ## everything: ruff, mypy --strict, pytest (unit, infra, simulation, local deployment)
