@@ -40,9 +40,7 @@ class Bucket:
         self._clock, self._announce = clock, announce
         self.watcher: Watcher | None = None
         self.bodies: dict[str, bytes] = {}  # everything that was ever put, by ETag
-        self.states: dict[
-            str, builtins.list[str | None]
-        ] = {}  # the ETags that each key's object has had; None: it wasn't
+        self.states: dict[str, builtins.list[str | None]] = {}  # ETags that each key has had; None: no object
         self.archived: set[str] = set()  # keys whose current object can't be read until it is restored
         self._versions: dict[str, list[Version]] = {}
         self._sequence: Counter[str] = Counter()

@@ -83,10 +83,8 @@ class Shape(msgspec.Struct):
     poison: dict[str, float]  # keys that can't be read until that time after the beginning
     reading: Toxicity | None = None  # of indexers that read objects, where it isn't the others'
     dawdling: float = 0.0  # the chance that an indexer dwells on a manifest
-    hesitance: float = 0.0  # the chance that whoever is at work on successors dwells on a manifest
-    flickers: bool = (
-        False  # deployers take views away and add them again, quickly, and leave their building to compactors
-    )
+    hesitance: float = 0.0  # the chance that whoever builds views or successors dwells on a manifest
+    flickers: bool = False  # deployers take views away and add them again, quickly; compactors build them
     upgraded: bool = False  # processes of two releases are at work, which write the same row as other bytes
     sweeps: float = 0.4  # the share of collections that sweep
     interrupted: float = 0.3  # the share of compactions that end after one step
